@@ -1,0 +1,93 @@
+"""The recurrent critic (section 3.2): one LSTM with a scalar hidden state, shared by a stage.
+
+Q_l = h_l, and h_l, c_l = LSTM(concat(F~_l, A_l), h_{l-1}, c_{l-1}), Eqs. 2 and 3, from zero states.
+As h = o*tanh(c) and |c| grows by less than 1 a block, block l (from 1) has |Q| < tanh(l).
+
+Letters: L blocks of a stage, B batch, S size of a map (C for channel maps, H*W for spatial ones).
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class RecurrentCritic(nn.Module):
+    """Predicts the reward of each attention map of a stage.
+
+    Args:
+        map_size: S. The LSTM's input is 2S wide.
+        init: "pytorch" (uniform in +-1/sqrt(hidden) = +-1), or "fan_in" (+-1/sqrt(2S)).
+        input_norm: "off", or "layer" (layer norm without parameters on the input).
+    """
+
+    def __init__(self, map_size: int, init: str = "pytorch", input_norm: str = "off"):
+        super().__init__()
+        self.lstm = nn.LSTM(input_size=2 * map_size, hidden_size=1)
+        self.norm = nn.LayerNorm(2 * map_size, elementwise_affine=False)
+        self.normalises = input_norm == "layer"
+        if init == "fan_in":
+            bound = 1 / math.sqrt(2 * map_size)
+            for parameter in self.lstm.parameters():
+                nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, states: Tensor, maps: Tensor) -> Tensor:
+        """Critiques Q of the blocks of one stage.
+
+        Args:
+            states: F~ of each block, (L, B, S).
+            maps: A of each block, (L, B, S).
+
+        Returns:
+            (L, B).
+        """
+        critiques, _ = self.lstm(self._inputs(states, maps))  # Eq. 2, (L, B, 1)
+        return critiques.squeeze(2)  # Eq. 3
+
+    def _inputs(self, states: Tensor, maps: Tensor) -> Tensor:
+        inputs = torch.cat((states, maps), dim=2)
+        return self.norm(inputs) if self.normalises else inputs
+
+    @torch.no_grad()
+    def gate_sensitivity(self, states: Tensor, maps: Tensor, critiques: Tensor) -> Tensor:
+        """How far a unit change of the gates' pre-activations could move each critique, (L, B).
+
+        The sum over the four gates of |dh/d(pre-activation)| at the block itself. Near 0 the
+        critique can no longer learn: its gates are saturated.
+
+        Args:
+            states, maps: As for `forward`.
+            critiques: What `forward` returned, (L, B).
+        """
+        previous = torch.cat((torch.zeros_like(critiques[:1]), critiques[:-1]))  # h_{l-1}
+        lstm = self.lstm
+        gates = torch.nn.functional.linear(
+            self._inputs(states, maps), lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0
+        ) + previous.unsqueeze(2) * lstm.weight_hh_l0.squeeze(1)  # (L, B, 4)
+        i, f, o = (torch.sigmoid(gates[..., k]) for k in (0, 1, 3))  # torch's order: i, f, g, o
+        g = torch.tanh(gates[..., 2])
+        cell, sensitivities = torch.zeros_like(g[0]), []
+        for l in range(len(g)):  # noqa: E741 -- the paper's index
+            before, cell = cell, f[l] * cell + i[l] * g[l]
+            through_cell = i[l] * (1 - i[l]) * g[l].abs() + i[l] * (1 - g[l] ** 2)
+            through_cell = through_cell + f[l] * (1 - f[l]) * before.abs()
+            squashed = torch.tanh(cell)
+            sensitivities.append(
+                o[l] * (1 - o[l]) * squashed.abs() + o[l] * (1 - squashed**2) * through_cell
+            )
+        return torch.stack(sensitivities)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Builds graphs in which the parameters of `module` are constants."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -1,0 +1,22 @@
+"""The one error meant for users: a single line naming the thing, the value and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The command line prints it without a traceback and exits with status 2."""
+
+
+def unknown_choice(thing: str, value: object, choices: Iterable[str]) -> UserError:
+    """A `UserError` that lists the choices and the nearest one.
+
+    Args:
+        thing: What was asked for, e.g. "attention".
+        value: What was given.
+        choices: What there is.
+    """
+    choices = [str(choice) for choice in choices]
+    nearest = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return UserError(f"unknown {thing} {value!r}{hint}; choices: {', '.join(choices)}")

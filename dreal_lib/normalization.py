@@ -1,0 +1,111 @@
+"""BN in training steps that pass through the network more than once.
+
+Numerator and denominator of Eq. 1 must be normalised alike, else the reward measures BN noise. So
+a counterfactual uses the batch statistics of the main pass, and running statistics move once a
+step, by the main pass alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dreal_lib.errors import UserError
+
+
+class MainPassStatistics:
+    """Keeps the batch statistics of a main pass for the counterfactuals that follow.
+
+    Use: `with MainPassStatistics(model) as statistics:` around the main pass and the
+    counterfactuals, the latter within `with statistics.reused():`. On leaving, the running
+    statistics have moved as by the main pass alone.
+
+    While it lasts, each training BN writes to buffers of its own with momentum 1, which then hold
+    the batch's mean and unbiased variance. (Buffers are exchanged, not written to, because
+    autograd has saved those of the main pass.)
+    """
+
+    def __init__(self, model: nn.Module):
+        self.modules = [
+            module
+            for module in model.modules()
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        ]
+
+    def __enter__(self) -> "MainPassStatistics":
+        self.running = [(m.running_mean, m.running_var, m.momentum) for m in self.modules]
+        self.counts: dict[nn.Module, int] = {}
+        self.hooks = [m.register_forward_pre_hook(self._count) for m in self.modules]
+        for module in self.modules:
+            module.running_mean = torch.zeros_like(module.running_mean)
+            module.running_var = torch.zeros_like(module.running_var)
+            module.momentum = 1.0
+        return self
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
+        if not module.training:
+            return
+        if module in self.counts:
+            raise UserError(
+                "a BatchNorm is used twice in one forward pass, so its batch statistics are not "
+                "one; try reward_statistics='running'"
+            )
+        self.counts[module] = inputs[0].numel() // inputs[0].shape[1]
+
+    @contextmanager
+    def reused(self) -> Iterator[None]:
+        """Normalises with the main pass's batch statistics (biased variance, as BN does)."""
+        batch_variances = [module.running_var for module in self.modules]
+        for module in self.counts:
+            n = self.counts[module]
+            module.running_var = module.running_var * ((n - 1) / n)
+            module.eval()
+        try:
+            yield
+        finally:
+            for module, variance in zip(self.modules, batch_variances, strict=True):
+                module.running_var = variance
+                module.train()
+
+    @torch.no_grad()
+    def __exit__(self, *_) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        for module, (mean, variance, momentum) in zip(self.modules, self.running, strict=True):
+            batch_mean, batch_variance = module.running_mean, module.running_var
+            module.running_mean, module.running_var = mean, variance
+            module.momentum = momentum
+            if module not in self.counts:
+                continue
+            share = momentum if momentum is not None else 1 / float(module.num_batches_tracked)
+            mean.mul_(1 - share).add_(batch_mean, alpha=share)
+            variance.mul_(1 - share).add_(batch_variance, alpha=share)
+
+
+@contextmanager
+def running_statistics_untouched(modules: list[nn.Module]) -> Iterator[None]:
+    """Training BNs use batch statistics with gradient, and leave the running ones alone."""
+    tracking = [
+        m for m in modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
+    ]
+    try:
+        for module in tracking:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module in tracking:
+            module.track_running_stats = True
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """`model.eval()` for a while; every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

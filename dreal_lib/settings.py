@@ -1,0 +1,60 @@
+"""Every choice that the paper leaves open, as a named setting; the first choice is the default."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args, get_type_hints
+
+from dreal_lib.errors import UserError, unknown_choice
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How DREAL is applied.
+
+    Attributes:
+        gamma: Penalty of Eq. 1 for an image predicted wrong; the paper's is 1.
+        quality_weight: Weight of L_q (Eq. 8) in the loss.
+        regression_weight: Weight of L_r (Eq. 9) in the loss.
+        bypass_draw: A random block of each stage is bypassed anew each step, or each epoch.
+        bypass_unit: A block's maps are bypassed together (one reward), or each by itself.
+        bypass_mean: The mean is over the entries of an image's own map, or over the batch.
+        later_maps: Maps after the bypassed one are recomputed, or held as in the main pass.
+        reward_statistics: BN in both terms of Eq. 1 uses the main pass's batch statistics, or the
+            running ones (one more forward pass).
+        loss_reduction: L_q and L_r are summed, or averaged, over blocks and maps.
+        spatial_state: A spatial critic sees the features that its map multiplies, or the block's
+            own.
+        critic_init: PyTorch's initialisation of the LSTM, or one scaled by its fan-in.
+        critic_input_norm: Layer norm on the critic's input.
+        critic_lr: Learning rate of the critics; None is the optimizer's own.
+
+    Raises:
+        UserError: A value that is no choice of its setting, or a number that cannot be.
+    """
+
+    gamma: float = 1.0
+    quality_weight: float = 1.0
+    regression_weight: float = 1.0
+    bypass_draw: Literal["step", "epoch"] = "step"
+    bypass_unit: Literal["block", "map"] = "block"
+    bypass_mean: Literal["entries", "batch"] = "entries"
+    later_maps: Literal["recomputed", "held"] = "recomputed"
+    reward_statistics: Literal["batch", "running"] = "batch"
+    loss_reduction: Literal["sum", "mean"] = "sum"
+    spatial_state: Literal["refined", "raw"] = "refined"
+    critic_init: Literal["pytorch", "fan_in"] = "pytorch"
+    critic_input_norm: Literal["off", "layer"] = "off"
+    critic_lr: float | None = None
+
+    def __post_init__(self):
+        for name, kind in get_type_hints(Settings).items():
+            value, choices = getattr(self, name), get_args(kind)
+            if choices and isinstance(choices[0], str) and value not in choices:
+                raise unknown_choice(name, value, choices)
+        for name in ("gamma", "quality_weight", "regression_weight"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if self.critic_lr is not None and not self.critic_lr > 0:
+            raise UserError(f"critic_lr must be above 0; got {self.critic_lr}")
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
