@@ -65,6 +65,9 @@ class Bypass:
     later_maps: str = "recomputed"
 
 
+AS_DEFAULT = Bypass()
+
+
 @torch.no_grad()
 def bypassed_logits(
     model: nn.Module,
@@ -73,7 +76,7 @@ def bypassed_logits(
     maps: Sequence[AttentionMap],
     bypassed: Sequence[AttentionMap],
     subset: Tensor | None = None,
-    how: Bypass = Bypass(),
+    how: Bypass = AS_DEFAULT,
 ) -> Tensor:
     """Predictions with some maps of one block replaced by their means in the main pass.
 
@@ -115,7 +118,7 @@ def bypass_rewards(
     maps: Sequence[AttentionMap],
     units: Mapping[str, Sequence[AttentionMap]],
     gamma: float,
-    how: Bypass = Bypass(),
+    how: Bypass = AS_DEFAULT,
 ) -> dict[str, Tensor]:
     """Eq. 1 for each unit. Images predicted wrong need no counterfactual: their reward is -gamma.
 

@@ -1,0 +1,178 @@
+"""The command line: `dreal prepare | train | evaluate | execute | reproduce`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dreal_lib.errors import UserError
+
+app = typer.Typer(
+    help="Deep Reinforced Attention Learning (Li & Chen, 2020): train, evaluate, reproduce.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[Path, typer.Option(help="Folder with train/CLASS and val/CLASS images.")]
+Profile = Annotated[str, typer.Option(help="Scale: smoke, desktop or paper.")]
+Variant = Annotated[str | None, typer.Option(help="Named set of overrides, e.g. two_cores.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a recipe value, e.g. --set epochs=3.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Cache = Annotated[Path, typer.Option(help="Where decoded images are kept.")]
+Workers = Annotated[int, typer.Option(help="Processes that decode streamed images.", min=0)]
+STOPPED = 130  # the shell's status for a program ended by Ctrl-C
+
+
+def main() -> None:
+    """Runs `app`; a `UserError` becomes one line on stderr and status 2."""
+    from dreal_lib.training import Interrupted
+
+    try:
+        app()
+    except UserError as error:
+        print(f"dreal: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted:
+        print("dreal: stopped; the same command continues from the checkpoint", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A row, e.g. table_1/se_resnet50_reinforced.")],
+    data: Data,
+    profile: Profile = "smoke",
+    variant: Variant = None,
+    overrides: Set = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoint and weights [build/runs/...].")
+    ] = None,
+    records: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("build/records"),
+    device: Device = "auto",
+    cache: Cache = Path("build/cache"),
+    workers: Workers = 4,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
+) -> None:
+    """Train one row and write its record. Run again, it continues where it stopped.
+
+    Examples:
+
+      dreal train table_1/se_resnet50_reinforced --profile smoke --data build/data/embedded
+
+      dreal train table_1/se_resnet50_baseline --profile desktop --variant two_cores --data DATA
+
+      dreal train table_1/se_resnet50_reinforced --data MY_IMAGES --set epochs=30
+    """
+    import torch
+
+    from dreal_lib import records as recording
+    from dreal_lib import runs
+    from dreal_lib.display import TrainingDisplay
+    from dreal_lib.recipes import load_recipe, parse_overrides
+
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
+    scale = recording.scale_name(chosen.profile, chosen.variant)
+    folder = run or Path("build/runs") / scale / chosen.name / f"seed{seed}"
+    with TrainingDisplay(chosen, folder) as display:
+        path = runs.run(
+            chosen,
+            data,
+            folder,
+            records,
+            seed=seed,
+            device=runs.choose_device(device),
+            cache=cache,
+            workers=workers,
+            listener=display.update,
+            note=typer.echo,
+        )
+    typer.echo(f"record: {path}")
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="weights.safetensors of a run.")],
+    data: Data,
+    device: Device = "auto",
+    cache: Cache = Path("build/cache"),
+    workers: Workers = 4,
+) -> None:
+    """Evaluate the weights of a run, which hold their recipe, on the val images of a data root.
+
+    Example:
+
+      dreal evaluate build/runs/smoke/table_1/se_resnet50_baseline/seed0/weights.safetensors
+      --data build/data/embedded
+    """
+    from dreal_lib import runs
+
+    errors = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
+    typer.echo(f"top-1 error {errors.top1_error_pct:.2f} %")
+    typer.echo(f"top-5 error {errors.top5_error_pct:.2f} %")
+    typer.echo(f"cross-entropy {errors.val_loss:.4f}")
+
+
+@app.command()
+def execute(
+    notebook: Annotated[Path, typer.Argument(help="A notebook or its py:percent source.")],
+    out: Annotated[Path, typer.Argument(help="The executed notebook.")],
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE; may be repeated.")
+    ] = None,
+) -> None:
+    """Execute a notebook of the book; a misspelt parameter is refused.
+
+    Example:
+
+      dreal execute book/notebooks/fig_6.py out.ipynb -p profile=smoke -p results=rerun
+    """
+    from dreal_lib.page import execute_notebook
+    from dreal_lib.recipes import parse_overrides
+
+    execute_notebook(notebook, out, parse_overrides(parameters or []))
+
+
+@app.command()
+def reproduce(
+    profile: Profile = "smoke",
+    variant: Variant = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every row of every table, not one pair of each.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared images; the embedded data by default.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.", min=0)] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be run.")] = False,
+) -> None:
+    """Prepare data, train, execute the notebooks and build the book; continue what was begun.
+
+    Examples:
+
+      dreal reproduce
+
+      dreal reproduce --all --seeds 0,1,2
+
+      dreal reproduce --profile desktop --variant two_cores --data DATA
+    """
+    from dreal_lib.workflow import reproduce as run_workflow
+
+    status = run_workflow(
+        profile=profile,
+        variant=variant,
+        everything=everything,
+        seeds=seeds,
+        data=data,
+        jobs=jobs or os.cpu_count() or 1,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(status)

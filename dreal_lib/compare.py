@@ -1,0 +1,273 @@
+"""Our runs summarised over seeds, and what may be said about baseline against reinforced.
+
+The rule for a claim: differences are paired by seed, and the two-sided 95 % interval of Student's t
+around their mean must leave out zero. With one seed there is no interval and no claim. Networks are
+judged each by itself, without a correction for looking at several.
+
+Runs of another scale than the paper's are summarised by themselves, never beside its numbers.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dreal_lib import paper
+from dreal_lib.errors import UserError
+from dreal_lib.records import Record, StoredRecord, scale_name
+
+CONFIDENCE = 0.95
+METHODS = ("baseline", "reinforced")
+Metric = Literal["top1_error_pct", "top5_error_pct"]
+Epoch = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation over seeds; the latter is None for one seed."""
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Reinforced minus baseline, paired by seed; below zero the reinforced errs less.
+
+    `low` and `high` bound the mean at 95 %; None where the rule allows no claim to be tried (one
+    seed, or differences that agree to the last digit).
+    """
+
+    mean: float
+    spread: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> Literal["lower", "higher", "undecided", "untried"]:
+        """Which claim about the reinforced network's error the rule allows."""
+        if self.low is None or self.high is None:
+            return "untried"
+        if self.high < 0:
+            return "lower"
+        return "higher" if self.low > 0 else "undecided"
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """Mean and spread of the values of several seeds; None of none."""
+    if not values:
+        return None
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(statistics.fmean(values), spread, len(values))
+
+
+def paired_difference(
+    baseline: Mapping[int, float], reinforced: Mapping[int, float]
+) -> Difference | None:
+    """Reinforced minus baseline over the seeds that both have; None if there is none.
+
+    Args:
+        baseline: Value by seed.
+        reinforced: Value by seed.
+    """
+    seeds = sorted(baseline.keys() & reinforced.keys())
+    return _difference([reinforced[seed] - baseline[seed] for seed in seeds])
+
+
+def _difference(differences: Sequence[float]) -> Difference | None:
+    summary = summarise(differences)
+    if summary is None:
+        return None
+    if not summary.spread:  # one seed, or no spread at all: nothing to build an interval from
+        return Difference(summary.mean, summary.spread, summary.n, None, None)
+    half = _t_quantile(summary.n - 1) * summary.spread / math.sqrt(summary.n)
+    mean = summary.mean
+    return Difference(mean, summary.spread, summary.n, mean - half, mean + half)
+
+
+def _t_quantile(degrees_of_freedom: int) -> float:
+    # Not at the top: a machine that only trains has no scipy.
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + CONFIDENCE / 2, degrees_of_freedom))
+
+
+@dataclass(frozen=True)
+class Row:
+    """All seeds of one recipe at one scale.
+
+    Attributes:
+        runs: Complete runs, by seed; all with the same settings and data.
+        stopped: Runs that were stopped early, which no number counts.
+    """
+
+    recipe: str
+    runs: tuple[StoredRecord, ...] = ()
+    stopped: tuple[StoredRecord, ...] = ()
+
+    @property
+    def origin(self) -> Literal["recorded", "re-run"] | None:
+        return self.runs[0].origin if self.runs else None
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.record.seed for run in self.runs]
+
+    def values(self, metric: Metric, epoch: Epoch = "last") -> dict[int, float]:
+        """A metric of the last or best epoch, by seed."""
+        return {run.record.seed: getattr(getattr(run.record, epoch), metric) for run in self.runs}
+
+    def summary(self, metric: Metric, epoch: Epoch = "last") -> Summary | None:
+        return summarise(list(self.values(metric, epoch).values()))
+
+
+@dataclass(frozen=True)
+class NetworkComparison:
+    """Baseline and reinforced runs of one network at one scale."""
+
+    network: str
+    label: str
+    baseline: Row
+    reinforced: Row
+
+    @property
+    def pairable(self) -> bool:
+        """Whether both were made the same way: on the same data, both recorded or both re-run."""
+        if not (self.baseline.runs and self.reinforced.runs):
+            return False
+        first, second = self.baseline.runs[0], self.reinforced.runs[0]
+        return first.origin == second.origin and (
+            first.record.data.fingerprint == second.record.data.fingerprint
+        )
+
+    def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
+        """The paired difference, or None where the two cannot be paired."""
+        if not self.pairable:
+            return None
+        return paired_difference(
+            self.baseline.values(metric, epoch), self.reinforced.values(metric, epoch)
+        )
+
+
+@dataclass(frozen=True)
+class ScaleComparison:
+    """One scale (profile and variant): every network of a table, run or not."""
+
+    profile: str
+    variant: str | None
+    networks: tuple[NetworkComparison, ...]
+
+    @property
+    def scale(self) -> str:
+        return scale_name(self.profile, self.variant)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for network in self.networks for row in (network.baseline, network.reinforced)]
+
+    @property
+    def runs(self) -> list[StoredRecord]:
+        return [run for row in self.rows for run in row.runs]
+
+    def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
+        """The difference averaged over networks seed by seed, over seeds that all pairs have."""
+        by_network = [
+            {seed: second[seed] - first[seed] for seed in first.keys() & second.keys()}
+            for network in self.networks
+            if network.pairable
+            for first, second in [
+                (network.baseline.values(metric, epoch), network.reinforced.values(metric, epoch))
+            ]
+        ]
+        by_network = [differences for differences in by_network if differences]
+        if not by_network:
+            return None
+        seeds = sorted(set.intersection(*(set(differences) for differences in by_network)))
+        return _difference(
+            [statistics.fmean(differences[seed] for differences in by_network) for seed in seeds]
+        )
+
+
+def compare_scale(
+    stored: Sequence[StoredRecord],
+    profile: str,
+    variant: str | None,
+    *,
+    table: str = "table_1",
+    networks: Mapping[str, paper.Table1Row] = paper.TABLE_1,
+) -> ScaleComparison:
+    """Sort the runs of one scale into the rows of a table.
+
+    Args:
+        stored: Records of any scale and table; the others are left out.
+        profile: The scale's profile.
+        variant: The scale's variant, or None.
+        table: First part of the recipes' names.
+        networks: The rows.
+
+    Raises:
+        UserError: If the seeds of one row were not run with the same settings on the same data.
+    """
+    by_recipe: dict[str, list[StoredRecord]] = {}
+    for run in stored:
+        if (run.record.profile, run.record.variant) == (profile, variant):
+            by_recipe.setdefault(run.record.recipe, []).append(run)
+
+    def row(network: str, method: str) -> Row:
+        recipe = f"{table}/{network}_{method}"
+        return _row(recipe, by_recipe.get(recipe, []))
+
+    return ScaleComparison(
+        profile,
+        variant,
+        tuple(
+            NetworkComparison(name, published.label, row(name, "baseline"), row(name, "reinforced"))
+            for name, published in networks.items()
+        ),
+    )
+
+
+def scales_of(stored: Sequence[StoredRecord]) -> list[tuple[str, str | None]]:
+    """The scales (profile, variant) that the records come from, by name."""
+    scales = {(run.record.profile, run.record.variant) for run in stored}
+    return sorted(scales, key=lambda scale: scale_name(*scale))
+
+
+def is_paper_scale(comparison: ScaleComparison) -> bool:
+    """Whether every run followed the paper's recipe on ImageNet, with nothing overridden."""
+    return bool(comparison.runs) and all(
+        run.record.profile == "paper"
+        and run.record.variant is None
+        and not run.record.overrides
+        and run.record.data.name == "imagenet"
+        and run.record.data.classes == 1000
+        for run in comparison.runs
+    )
+
+
+def _row(recipe: str, stored: Sequence[StoredRecord]) -> Row:
+    runs = sorted((run for run in stored if run.record.complete), key=lambda run: run.record.seed)
+    stopped = tuple(run for run in stored if not run.record.complete)
+    for run in runs[1:]:
+        _refuse_unlike(runs[0], run)
+    return Row(recipe, tuple(runs), stopped)
+
+
+def _refuse_unlike(first: StoredRecord, other: StoredRecord) -> None:
+    facts = {
+        "settings": _without_seed,
+        "data": lambda record: record.data.fingerprint,
+    }
+    for name, fact in facts.items():
+        if fact(first.record) != fact(other.record):
+            raise UserError(
+                f"records {first.path} and {other.path} are seeds of one row but differ in {name}; "
+                "remove one of them or run its recipe again"
+            )
+
+
+def _without_seed(record: Record) -> dict[str, object]:
+    return {name: value for name, value in record.settings.items() if name != "seed"}

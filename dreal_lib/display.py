@@ -1,0 +1,69 @@
+"""What a training run shows: a progress bar with ETA, a line an epoch, and TensorBoard scalars."""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dreal_lib.recipes import Recipe
+from dreal_lib.training import Progress
+
+
+class TrainingDisplay:
+    """Listens to a `Trainer`; use as a context.
+
+    Args:
+        recipe: What is trained.
+        folder: The run's folder; TensorBoard's events go below it.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path):
+        self.recipe, self.folder = recipe, folder
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> "TrainingDisplay":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, progress: Progress, steps: int, row: dict[str, float] | None) -> None:
+        """After a step (`row` None) or an epoch; `steps` is the number of steps an epoch."""
+        done = progress.epoch * steps + progress.step
+        if self.bar is None:
+            self.bar = tqdm(
+                total=self.recipe.epochs * steps,
+                initial=max(0, done - 1),
+                unit="step",
+                disable=not sys.stderr.isatty(),
+                desc=f"{self.recipe.name} ({self.recipe.profile})",
+            )
+        self.bar.update(done - self.bar.n)
+        if row is not None:
+            self.bar.write(_line(self.recipe, row), file=sys.stdout)
+            sys.stdout.flush()
+            self._write_scalars(progress, row)
+
+    def _write_scalars(self, progress: Progress, row: dict[str, float]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # a machine that trains need not have it; the CSV holds the same
+            return
+        epoch = int(row["epoch"])
+        with SummaryWriter(self.folder / "tensorboard") as writer:
+            for name, value in row.items():
+                writer.add_scalar(f"training/{name}", value, epoch)
+            for block in progress.blocks:
+                if block["epoch"] == epoch:
+                    for name in ("critique_mean", "reward_mean", "correlation"):
+                        writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+
+
+def _line(recipe: Recipe, row: dict[str, float]) -> str:
+    return (
+        f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row['classification_loss']:.4f}  "
+        f"L_q {row['quality_loss']:+.3f}  L_r {row['regression_loss']:.3f}  "
+        f"top-1 error {row['top1_error_pct']:.2f} %  top-5 {row['top5_error_pct']:.2f} %  "
+        f"{row['images_per_second']:.0f} images/s"
+    )

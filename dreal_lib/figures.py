@@ -1,0 +1,315 @@
+"""Figures of the book, drawn from block curves (`records.BLOCK_COLUMNS`). Only this file draws.
+
+Fig. 6 follows the paper's: critique and reward of each attention module against the epoch, a row a
+stage. Beside it stands what the paper does not show: the reward's two parts, and how well each
+critic does. Figures are SVG with a transparent ground whose ink follows a light or a dark page.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from dreal_lib.errors import UserError
+from dreal_lib.paper import paper_block_name
+
+# One colour for one thing, everywhere in the book. After Okabe and Ito, and Tol's sets, told apart
+# with any colour vision; each has a contrast of 3 or more against a white and a near-black page.
+PALETTE = {
+    "critique": "#d55e00",
+    "reward": "#0072b2",
+    "right_share": "#997700",
+    "relative_gain": "#00926a",
+    "baseline": "#7a7f87",
+    "reinforced": "#aa4499",
+}
+INK = "#5f6670"  # axes and text; INK_ON_DARK takes its place on a dark page
+INK_ON_DARK = "#c3c9d1"
+FAINT = "#8a919c"
+
+WIDTH_INCHES = 7.6
+MOST_COLUMNS = 6
+STYLE = {
+    "svg.hashsalt": "dreal",  # the same drawing gives the same bytes
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine has it
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.4,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.unicode_minus": True,
+}
+
+
+def critique_and_reward(blocks: pd.DataFrame) -> Figure:
+    """Fig. 6: mean critique and mean reward of each attention map, over the same images.
+
+    Args:
+        blocks: Block curves of one or several seeds (column `seed`, if several).
+
+    Returns:
+        One panel a map, a row of panels (or several) a stage; curves are means over seeds, shades
+        one standard deviation.
+
+    Raises:
+        UserError: If there is nothing to draw.
+    """
+    _refuse_empty(blocks)
+    with mpl.rc_context(STYLE):
+        panels = _grid(list(dict.fromkeys(blocks["map"])))
+        figure, axes = _panel_grid(panels)
+        for name, axis in axes.items():
+            curves = blocks[blocks["map"] == name]
+            axis.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
+            for quantity in ("critique", "reward"):
+                _curve(axis, curves, f"{quantity}_mean", PALETTE[quantity])
+        labels = {"critique": "critique Q", "reward": "reward R"}
+        _legend(figure, labels, seeds=_seed_count(blocks))
+        return figure
+
+
+def reward_parts(blocks: pd.DataFrame) -> Figure:
+    """The two parts of the mean reward: share predicted right, and relative gain on those.
+
+    Args:
+        blocks: Block curves, as for `critique_and_reward`.
+
+    Returns:
+        The share of images predicted right beside the mean reward over these alone, a panel a
+        stage, a line a map (dashed: spatial), labelled by the block's index.
+
+    Raises:
+        UserError: If there is nothing to draw.
+    """
+    _refuse_empty(blocks)
+    with mpl.rc_context(STYLE):
+        stages = _stages(list(dict.fromkeys(blocks["map"])))
+        figure = Figure(figsize=(WIDTH_INCHES, 2.3), layout="constrained")
+        axes = figure.subplots(1, len(stages) + 1, width_ratios=[1.25] + [1] * len(stages))
+        share, *gains = axes
+        _curve(share, _over_maps(blocks), "right_share", PALETTE["right_share"])
+        share.set(ylim=(0, 1), ylabel="share or mean reward", title="share right")
+        for axis, (stage, maps) in zip(gains, stages.items(), strict=True):
+            axis.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
+            _gain_lines(axis, blocks, maps)
+            axis.set_title(f"gain, conv{int(stage[-1]) + 1}_x")
+        _share_limits(gains)
+        for axis in axes:
+            _epoch_axis(axis, blocks)
+        figure.supxlabel("epoch", fontsize=8)
+        return figure
+
+
+def critique_quality(blocks: pd.DataFrame) -> Figure:
+    """How well each critic does over the epochs: correlation, error, saturation.
+
+    Args:
+        blocks: Block curves, as for `critique_and_reward`.
+
+    Returns:
+        Three maps of colour, a line of cells an attention map, from shallow above to deep below;
+        empty cells are undefined (a constant critique has no correlation).
+
+    Raises:
+        UserError: If there is nothing to draw.
+    """
+    _refuse_empty(blocks)
+    scales = {
+        "correlation": ("correlation with the reward, per image", "RdBu", -1.0, 1.0),
+        "critique_rmse": ("critique error (RMSE)", "cividis", 0.0, None),
+        "saturated_share": ("share saturated", "cividis", 0.0, 1.0),
+    }
+    with mpl.rc_context(STYLE):
+        maps = list(dict.fromkeys(blocks["map"]))
+        figure = Figure(figsize=(WIDTH_INCHES, 1.3 + 0.17 * len(maps)), layout="constrained")
+        axes = figure.subplots(1, 3, sharey=True)
+        for axis, (column, (title, colours, low, high)) in zip(axes, scales.items(), strict=True):
+            table = blocks.pivot_table(index="map", columns="epoch", values=column, dropna=False)
+            _cells(figure, axis, table.reindex(maps), title, colours, low, high)
+        axes[0].set_yticks(range(len(maps)), [paper_block_name(name) for name in maps])
+        figure.supxlabel("epoch", fontsize=8)
+        return figure
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG: the same bytes for the same drawing, ink that follows the page."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
+        )
+    # An <img> takes the colour scheme of the page around it.
+    dark = "".join(
+        f'[style*="{kind}: {INK}"] {{ {kind}: {INK_ON_DARK} !important }}'
+        for kind in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark) {{ {dark} }}</style>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda match: match[1] + style, buffer.getvalue(), count=1)
+
+
+def _refuse_empty(blocks: pd.DataFrame) -> None:
+    if blocks.empty:
+        raise UserError("there are no block curves to draw; run a reinforced recipe first")
+
+
+def _stages(maps: Sequence[str]) -> dict[str, list[str]]:
+    """Maps by stage ("layer1"), in the network's order."""
+    stages: dict[str, list[str]] = {}
+    for name in maps:
+        stages.setdefault(name.split(".")[0], []).append(name)
+    return dict(sorted(stages.items()))
+
+
+def _grid(maps: Sequence[str]) -> list[list[str]]:
+    """Rows of panels: a stage begins a new row and takes several if it is long."""
+    stages = list(_stages(maps).values())
+    if all(len(stage) == 1 for stage in stages):
+        return [[name for stage in stages for name in stage]]
+    return [
+        stage[start : start + MOST_COLUMNS]
+        for stage in stages
+        for start in range(0, len(stage), MOST_COLUMNS)
+    ]
+
+
+def _panel_grid(panels: list[list[str]]) -> tuple[Figure, dict[str, Axes]]:
+    columns = max(len(row) for row in panels)
+    height = 1.35 if columns > 2 else 1.6
+    figure = Figure(figsize=(WIDTH_INCHES, 0.55 + height * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), columns, sharex=True, sharey=True, squeeze=False)
+    axes = {}
+    for row, names in zip(grid, panels, strict=True):
+        for axis, name in zip(row, names, strict=False):
+            axes[name] = axis
+            axis.set_title(paper_block_name(name), loc="left", fontweight="bold", pad=3)
+            axis.set_title(name, loc="right", fontsize=6.5, pad=3)
+        for axis in row[len(names) :]:
+            axis.remove()
+    for column in range(columns):
+        # The lowest panel of a column carries the epochs, also where a stage is shorter.
+        lowest = max(index for index, names in enumerate(panels) if column < len(names))
+        grid[lowest][column].tick_params(labelbottom=True)
+        grid[lowest][column].xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.supxlabel("epoch", fontsize=8)
+    figure.supylabel("critique, reward", fontsize=8)
+    return figure, axes
+
+
+def _curve(axis: Axes, curves: pd.DataFrame, column: str, colour: str, dashed: bool = False):
+    """Mean over seeds against the epoch, with a shade of one standard deviation if several."""
+    by_epoch = curves.groupby("epoch")[column]
+    mean, spread = by_epoch.mean(), by_epoch.std()
+    one_point = "o" if len(mean) == 1 else None
+    line = {"color": colour, "linestyle": "--" if dashed else "-", "marker": one_point}
+    axis.plot(mean.index, mean, markersize=3, **line)
+    if spread.notna().any():
+        axis.fill_between(
+            mean.index, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0
+        )
+
+
+def _over_maps(blocks: pd.DataFrame) -> pd.DataFrame:
+    """The share predicted right over all images that any block was evaluated on, by seed."""
+    keys = ["epoch"] + (["seed"] if "seed" in blocks else [])
+    right = (blocks["right_share"] * blocks["images"]).groupby([blocks[k] for k in keys]).sum()
+    images = blocks.groupby(keys)["images"].sum()
+    return (right / images).rename("right_share").reset_index()
+
+
+def _gain_lines(axis: Axes, blocks: pd.DataFrame, maps: Sequence[str]) -> None:
+    """One line a map, darker with depth, labelled at its end by the block's index."""
+    shades = sns.light_palette(PALETTE["relative_gain"], len(maps) + 2)[2:]
+    ends: dict[str, float] = {}
+    for name, shade in zip(maps, shades, strict=True):
+        curves = blocks[blocks["map"] == name]
+        _curve(axis, curves, "reward_right_mean", shade, dashed=name.endswith(".spatial"))
+        last = curves[curves["epoch"] == curves["epoch"].max()]
+        ends[name] = float(last["reward_right_mean"].mean())
+    axis.margins(x=0.02)
+    _end_labels(axis, {name.split(".")[1]: end for name, end in ends.items()}, shades[-1])
+
+
+def _end_labels(axis: Axes, ends: Mapping[str, float], colour: object) -> None:
+    shown = {name: end for name, end in ends.items() if np.isfinite(end)}
+    if len(shown) > MOST_COLUMNS:  # only the outermost have room
+        order = sorted(shown, key=shown.get)
+        shown = {name: shown[name] for name in (order[0], order[-1])}
+    for name, end in shown.items():
+        axis.annotate(
+            name,
+            (1, end),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            fontsize=6.5,
+            va="center",
+        )
+
+
+def _share_limits(axes: Sequence[Axes]) -> None:
+    low = min(axis.get_ylim()[0] for axis in axes)
+    high = max(axis.get_ylim()[1] for axis in axes)
+    for axis in axes:
+        axis.set_ylim(low, high)
+    for axis in axes[1:]:
+        axis.tick_params(labelleft=False)
+
+
+def _epoch_axis(axis: Axes, blocks: pd.DataFrame) -> None:
+    axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+
+
+def _cells(figure, axis, table, title, colours, low, high) -> None:
+    extent = (table.columns.min() - 0.5, table.columns.max() + 0.5, len(table) - 0.5, -0.5)
+    image = axis.imshow(
+        table.to_numpy(dtype=float),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        extent=extent,
+    )
+    axis.set_title(title)
+    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.colorbar(image, ax=axis, orientation="horizontal", location="bottom", shrink=0.9)
+
+
+def _seed_count(blocks: pd.DataFrame) -> int:
+    return blocks["seed"].nunique() if "seed" in blocks else 1
+
+
+def _legend(figure: Figure, labels: Mapping[str, str], seeds: int) -> None:
+    handles = [Line2D([], [], color=PALETTE[key], label=text) for key, text in labels.items()]
+    note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else None
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, title=note
+    )

@@ -1,0 +1,83 @@
+"""What is watched during an epoch: losses and errors, and critique and reward map by map.
+
+Sums are kept on the device in float64, so watching costs no synchronisation, and an interrupted
+epoch can be continued from them.
+"""
+
+import torch
+from torch import Tensor
+
+from dreal_lib.reinforce import Step
+from dreal_lib.reward import predicted_right
+
+SATURATED_BELOW = 0.01  # a critique that its gates can move by less is called saturated
+
+_LOSSES = ("classification_loss", "quality_loss", "regression_loss")
+_SUMS = ("n", "q", "r", "qq", "rr", "qr", "right", "right_r", "saturated")
+
+
+class EpochMonitor:
+    """Sums over one epoch.
+
+    Args:
+        map_rewards: For each attention map, the unit whose reward it shares (see `Step.rewards`).
+        device: Where the sums are kept.
+    """
+
+    def __init__(self, map_rewards: dict[str, str], device: torch.device | str):
+        self.map_rewards = map_rewards
+        self.losses = torch.zeros(len(_LOSSES) + 2, dtype=torch.float64, device=device)
+        self.blocks = torch.zeros(len(map_rewards), len(_SUMS), dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def add(self, step: Step, labels: Tensor) -> None:
+        """Adds a step; labels (B,)."""
+        wrong = (step.logits.argmax(1) != labels).sum()
+        losses = torch.stack([getattr(step, name).detach().double() for name in _LOSSES])
+        counts = torch.stack([wrong.double(), torch.ones_like(wrong).double() * len(labels)])
+        self.losses += torch.cat((losses * len(labels), counts))
+        right = predicted_right(step.logits, labels).double()
+        for index, (name, unit) in enumerate(self.map_rewards.items()):
+            if unit in step.rewards:
+                q, r = step.critiques[name].double(), step.rewards[unit].double()
+                saturated = (step.sensitivities[name] < SATURATED_BELOW).double()
+                terms = (torch.ones_like(q), q, r, q * q, r * r, q * r, right, right * r, saturated)
+                self.blocks[index] += torch.stack(terms).sum(1)
+
+    def loss_row(self) -> dict[str, float]:
+        """Means of the losses over the images, and the training error in per cent."""
+        *losses, wrong, count = self.losses.tolist()
+        row = {name: value / count for name, value in zip(_LOSSES, losses, strict=True)}
+        return row | {"train_top1_error_pct": 100 * wrong / count}
+
+    def block_rows(self) -> list[dict[str, float | str]]:
+        """A row for each map that was evaluated: critique and reward over the same images."""
+        rows = []
+        for name, sums in zip(self.map_rewards, self.blocks.tolist(), strict=True):
+            s = dict(zip(_SUMS, sums, strict=True))
+            if not s["n"]:
+                continue
+            n = s["n"]
+            q, r = s["q"] / n, s["r"] / n
+            spread = ((s["qq"] / n - q * q) * (s["rr"] / n - r * r)) ** 0.5 if n > 1 else 0.0
+            rows.append(
+                {
+                    "map": name,
+                    "images": int(n),
+                    "critique_mean": q,
+                    "reward_mean": r,
+                    "right_share": s["right"] / n,
+                    "reward_right_mean": s["right_r"] / s["right"] if s["right"] else float("nan"),
+                    "critique_rmse": max(0.0, s["qq"] / n - 2 * s["qr"] / n + s["rr"] / n) ** 0.5,
+                    "correlation": _ratio(s["qr"] / n - q * r, spread),
+                    "saturated_share": s["saturated"] / n,
+                }
+            )
+        return rows
+
+
+def _ratio(covariance: float, spread: float | complex) -> float:
+    # A constant critique has no correlation; rounding may leave a tiny spread of either sign.
+    if isinstance(spread, complex) or spread < 1e-12:
+        return float("nan")
+    return max(-1.0, min(1.0, covariance / spread))

@@ -1,0 +1,226 @@
+"""The training loop: epochs of steps, evaluated, checkpointed, and continued where it stopped.
+
+Order, augmentation and bypass draw of a step depend on the run's seed, the epoch and the step
+alone (`dreal_lib.seeding`), so a run continued from a checkpoint equals one never interrupted.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreal_lib.baseline import Baseline
+from dreal_lib.batches import CachedBatches, StreamedBatches
+from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.errors import UserError
+from dreal_lib.evaluation import evaluate
+from dreal_lib.monitor import EpochMonitor
+from dreal_lib.optimization import create_optimizer, set_learning_rate
+from dreal_lib.recipes import Recipe
+from dreal_lib.reinforce import Agent
+from dreal_lib.seeding import derived_seed
+
+Source = CachedBatches | StreamedBatches
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, and its checkpoint is written."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in the checkpoint.
+
+    Attributes:
+        epoch, step: The next step (from 0).
+        history: A row for each finished epoch (`dreal_lib.records.HISTORY_COLUMNS`).
+        blocks: Rows of `dreal_lib.records.BLOCK_COLUMNS`.
+        wall_seconds: Spent so far, evaluation included.
+        train_seconds, images: Of training steps alone, for images per second.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    train_seconds: float = 0.0
+    images: int = 0
+
+
+Listener = Callable[[Progress, int, dict[str, float] | None], None]
+
+
+class Trainer:
+    """Trains a learner by a recipe.
+
+    Args:
+        learner: An `Agent` or a `Baseline`.
+        recipe: What to do.
+        train, val: Sources of batches.
+        folder: The run's folder, for its checkpoint.
+        seed: The run's seed.
+        listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
+            epoch's row after each epoch.
+    """
+
+    def __init__(
+        self,
+        learner: Agent | Baseline,
+        recipe: Recipe,
+        train: Source,
+        val: Source,
+        folder: Path,
+        seed: int = 0,
+        listener: Listener = lambda progress, steps, row: None,
+    ):
+        self.learner, self.recipe, self.seed = learner, recipe, seed
+        self.train_batches, self.val_batches = train, val
+        self.checkpoint, self.listener = Path(folder) / CHECKPOINT, listener
+        self.device = next(learner.parameters()).device
+        self.optimizer = create_optimizer(learner, recipe)
+        self.progress = Progress()
+        self.stop_requested = False
+        self.monitor = self._new_monitor()
+        if self.checkpoint.exists():
+            self._resume()
+
+    def run(self) -> Progress:
+        """Trains to the recipe's last epoch.
+
+        Raises:
+            Interrupted: A SIGINT or SIGTERM came; the checkpoint holds everything up to then.
+            UserError: The loss is not finite; the last checkpoint is kept.
+        """
+        with self._stopping_between_steps():
+            while self.progress.epoch < self.recipe.epochs:
+                self._epoch()
+        return self.progress
+
+    def _epoch(self) -> None:
+        progress, started = self.progress, time.perf_counter()
+        before = progress.wall_seconds
+        rate = set_learning_rate(self.optimizer, self.recipe, progress.epoch)
+        self._seed_draw("epoch", progress.epoch)
+        if isinstance(self.learner, Agent):
+            self.learner.draw_blocks()
+        self.learner.train()
+        clock = time.perf_counter()
+        for images, labels in self.train_batches.epoch(progress.epoch, progress.step):
+            self._step(images, labels)
+            progress.step += 1
+            progress.images += len(labels)
+            progress.train_seconds += time.perf_counter() - clock
+            progress.wall_seconds = before + time.perf_counter() - started
+            self.listener(progress, len(self.train_batches), None)
+            if self.stop_requested:
+                self.save()
+                raise Interrupted
+            clock = time.perf_counter()
+        errors = evaluate(self.learner.actor, self.val_batches.epoch(), self._autocast())
+        progress.wall_seconds = before + time.perf_counter() - started
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        self._keep_rows(rate, asdict(errors))
+        self.save()
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        self._seed_draw("step", self.progress.epoch, self.progress.step)
+        with self._autocast():
+            step = self.learner.training_step(images, labels)
+        if not torch.isfinite(step.loss):
+            raise UserError(
+                f"the loss is {float(step.loss.detach())} at epoch {self.progress.epoch + 1}, step "
+                f"{self.progress.step + 1}; the last good checkpoint is kept; try a lower "
+                f"learning rate (--set learning_rate={self.recipe.learning_rate / 2:g})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()
+        self.optimizer.step()
+        self.monitor.add(step, labels)
+
+    def _seed_draw(self, when: str, *counters: int) -> None:
+        if isinstance(self.learner, Agent) and self.recipe.dreal.bypass_draw == when:
+            self.learner.generator.manual_seed(derived_seed(self.seed, "bypass", *counters))
+
+    def _keep_rows(self, rate: float, errors: dict[str, float]) -> None:
+        progress, epoch = self.progress, {"epoch": self.progress.epoch}
+        speed = progress.images / progress.train_seconds if progress.train_seconds else 0.0
+        row = epoch | {"learning_rate": rate} | self.monitor.loss_row() | errors
+        row |= {"wall_seconds": progress.wall_seconds, "images_per_second": speed}
+        progress.history.append(row)
+        progress.blocks += [epoch | blocks for blocks in self.monitor.block_rows()]
+        self.monitor = self._new_monitor()
+        self.listener(progress, len(self.train_batches), row)
+
+    def _new_monitor(self) -> EpochMonitor:
+        units = getattr(self.learner, "units", {})
+        rewards = {item.name: unit for unit, maps in units.items() for item in maps}
+        return EpochMonitor(rewards, self.device)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.recipe.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    @contextmanager
+    def _stopping_between_steps(self):
+        """Signals ask for a stop, which comes between two steps, where the state is whole."""
+
+        def request(*_):
+            if self.stop_requested:  # a second Ctrl-C does not wait
+                raise KeyboardInterrupt
+            self.stop_requested = True
+
+        try:
+            old = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread, where signals cannot be handled
+            old = {}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def save(self) -> None:
+        """Writes the checkpoint: everything the next start needs."""
+        tensors = {f"learner.{name}": t for name, t in self.learner.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            if state.get("momentum_buffer") is not None:
+                tensors[f"optimizer.{index}"] = state["momentum_buffer"]
+        tensors |= {"monitor.losses": self.monitor.losses, "monitor.blocks": self.monitor.blocks}
+        save_checkpoint(self.checkpoint, tensors, self._identity() | asdict(self.progress))
+
+    def _identity(self) -> dict[str, Any]:
+        return {"recipe_hash": self.recipe.hash, "seed": self.seed}
+
+    def _resume(self) -> None:
+        tensors, facts = load_checkpoint(self.checkpoint)
+        for key, value in self._identity().items():
+            if facts.pop(key, None) != value:
+                raise UserError(
+                    f"the run folder {self.checkpoint.parent} holds a run of another recipe or "
+                    f"seed (its {key} differs); choose another folder with --run"
+                )
+        load_weights(self.learner, _under("learner.", tensors), self.checkpoint)
+        state = self.optimizer.state_dict()
+        momenta = _under("optimizer.", tensors)
+        state["state"] = {int(i): {"momentum_buffer": value} for i, value in momenta.items()}
+        self.optimizer.load_state_dict(state)
+        self.monitor.losses = tensors["monitor.losses"].to(self.device)
+        self.monitor.blocks = tensors["monitor.blocks"].to(self.device)
+        self.progress = Progress(**facts)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+
+
+def actor_weights(learner: nn.Module) -> dict[str, Tensor]:
+    """The plain network's weights; no critic is among them."""
+    return {name: tensor.detach().cpu() for name, tensor in learner.actor.state_dict().items()}
