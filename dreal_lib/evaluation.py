@@ -90,21 +90,57 @@ class StreamingMoments:
 
 
 @dataclass
+class ClassMeans:
+    """Mean of a map for each true class in one pass, in float64."""
+
+    sums: Tensor
+    counts: Tensor
+
+    @classmethod
+    def empty(cls, classes: int, size: int, device: torch.device) -> "ClassMeans":
+        zeros = torch.zeros(classes, size, dtype=torch.float64, device=device)
+        return cls(zeros, torch.zeros(classes, dtype=torch.float64, device=device))
+
+    def add(self, values: Tensor, labels: Tensor) -> None:
+        """Adds maps (N, ...) of images with labels (N,)."""
+        self.sums.index_add_(0, labels, values.flatten(1).double())
+        self.counts.index_add_(0, labels, torch.ones_like(labels, dtype=torch.float64))
+
+    def between_class_variance(self) -> Tensor:
+        """Variance of the class means around the mean of all images, (S,), weighted by images.
+
+        Divided by the variance over all images it is the share that the class explains.
+        """
+        seen = self.counts > 0
+        counts, means = self.counts[seen, None], self.sums[seen] / self.counts[seen, None]
+        overall = (means * counts).sum(0) / counts.sum()
+        return ((means - overall) ** 2 * counts).sum(0) / counts.sum()
+
+
+@dataclass
 class Diagnosis:
     """What the figures are drawn from; see `arrays`."""
 
+    class_means: dict[str, ClassMeans] = field(default_factory=dict)
     moments: dict[str, StreamingMoments] = field(default_factory=dict)
     rewards: dict[str, list[Tensor]] = field(default_factory=dict)
     right: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name: attention/<map>/mean and /variance; rewards (N, M), reward_blocks (M,), right
-        (N,), labels (N,)."""
+        """By name: attention/<map>/mean, /variance and /between_class_variance, each in the shape of
+        the map; rewards (N, M), reward_blocks (M,), right (N,), labels (N,)."""
         named: dict[str, np.ndarray] = {}
         for name, moments in self.moments.items():
-            named[f"attention/{name}/mean"] = moments.mean.squeeze(0).float().cpu().numpy()
-            named[f"attention/{name}/variance"] = moments.variance.squeeze(0).float().cpu().numpy()
+            between = self.class_means[name].between_class_variance()
+            statistics = {
+                "mean": moments.mean,
+                "variance": moments.variance,
+                "between_class_variance": between.reshape(moments.mean.shape),
+            }
+            for statistic, value in statistics.items():
+                array = value.squeeze(0) if value.dim() == 3 else value  # (1, H, W) -> (H, W)
+                named[f"attention/{name}/{statistic}"] = array.float().cpu().numpy()
         columns = [torch.cat(parts).cpu().numpy() for parts in self.rewards.values()]
         named["rewards"] = np.stack(columns, axis=1).astype(np.float16)
         named["reward_blocks"] = np.array(list(self.rewards), dtype=np.str_)
@@ -135,7 +171,7 @@ def diagnose(
         for images, labels in batches:
             with observed(model, maps) as trace:
                 logits = model(images)
-            _add_moments(found, trace, maps)
+            _add_attention(found, trace, maps, labels, logits.shape[1])
             rewards = bypass_rewards(model, images, labels, logits, trace, maps, units, gamma, how)
             for name, reward in rewards.items():
                 found.rewards.setdefault(name, []).append(reward)
@@ -144,6 +180,13 @@ def diagnose(
     return found
 
 
-def _add_moments(found: Diagnosis, trace: Trace, maps: Sequence[AttentionMap]) -> None:
+def _add_attention(
+    found: Diagnosis, trace: Trace, maps: Sequence[AttentionMap], labels: Tensor, classes: int
+) -> None:
     for item in maps:
-        found.moments.setdefault(item.name, StreamingMoments()).add(trace.maps[item.actor])
+        attention = trace.maps[item.actor]
+        if item.name not in found.moments:
+            found.moments[item.name] = StreamingMoments()
+            found.class_means[item.name] = ClassMeans.empty(classes, item.size, labels.device)
+        found.moments[item.name].add(attention)
+        found.class_means[item.name].add(attention, labels)

@@ -13,9 +13,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dreal_lib.errors import UserError
@@ -116,14 +120,19 @@ def reward_parts(blocks: pd.DataFrame) -> Figure:
         axes = figure.subplots(1, len(stages) + 1, width_ratios=[1.25] + [1] * len(stages))
         share, *gains = axes
         _curve(share, _over_maps(blocks), "right_share", PALETTE["right_share"])
-        share.set(ylim=(0, 1), ylabel="share or mean reward", title="share right")
+        share.set(ylim=(0, 1), ylabel="share of the images")
+        share.set_title("predicted right", loc="left", fontweight="bold")
         for axis, (stage, maps) in zip(gains, stages.items(), strict=True):
             axis.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
             _gain_lines(axis, blocks, maps)
-            axis.set_title(f"gain, conv{int(stage[-1]) + 1}_x")
+            axis.set_title(f"conv{int(stage[-1]) + 1}_x", loc="left", fontweight="bold")
+        gains[0].set_ylabel("mean reward of those")
         _share_limits(gains)
+        for axis, maps in zip(gains, stages.values(), strict=True):
+            _end_labels(axis, blocks, maps)
         for axis in axes:
-            _epoch_axis(axis, blocks)
+            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axis.set_xlim(blocks["epoch"].min(), blocks["epoch"].max() + 1e-9)
         figure.supxlabel("epoch", fontsize=8)
         return figure
 
@@ -142,18 +151,22 @@ def critique_quality(blocks: pd.DataFrame) -> Figure:
         UserError: If there is nothing to draw.
     """
     _refuse_empty(blocks)
-    scales = {
-        "correlation": ("correlation with the reward, per image", "RdBu", -1.0, 1.0),
-        "critique_rmse": ("critique error (RMSE)", "cividis", 0.0, None),
-        "saturated_share": ("share saturated", "cividis", 0.0, 1.0),
+    ink, blue = PALETTE["critique"], PALETTE["reward"]
+    columns = {
+        "correlation": ("correlation with R", _fading(blue, ink), -1.0, 1.0),
+        "critique_rmse": ("error of Q (RMSE)", _fading(ink), 0.0, None),
+        "saturated_share": ("share saturated", _fading(ink), 0.0, 1.0),
     }
     with mpl.rc_context(STYLE):
         maps = list(dict.fromkeys(blocks["map"]))
-        figure = Figure(figsize=(WIDTH_INCHES, 1.3 + 0.17 * len(maps)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, 1.25 + 0.17 * len(maps)), layout="constrained")
         axes = figure.subplots(1, 3, sharey=True)
-        for axis, (column, (title, colours, low, high)) in zip(axes, scales.items(), strict=True):
-            table = blocks.pivot_table(index="map", columns="epoch", values=column, dropna=False)
-            _cells(figure, axis, table.reindex(maps), title, colours, low, high)
+        for axis, (column, (title, colours, low, high)) in zip(axes, columns.items(), strict=True):
+            table = blocks.groupby(["map", "epoch"])[column].mean().unstack("epoch")
+            epochs = range(table.columns.min(), table.columns.max() + 1)
+            image = _cells(axis, table.reindex(index=maps, columns=epochs), colours, low, high)
+            axis.set_title(title, loc="left", fontweight="bold")
+            figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, aspect=30)
         axes[0].set_yticks(range(len(maps)), [paper_block_name(name) for name in maps])
         figure.supxlabel("epoch", fontsize=8)
         return figure
@@ -245,32 +258,33 @@ def _over_maps(blocks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gain_lines(axis: Axes, blocks: pd.DataFrame, maps: Sequence[str]) -> None:
-    """One line a map, darker with depth, labelled at its end by the block's index."""
+    """One line a map, darker with depth."""
     shades = sns.light_palette(PALETTE["relative_gain"], len(maps) + 2)[2:]
-    ends: dict[str, float] = {}
     for name, shade in zip(maps, shades, strict=True):
         curves = blocks[blocks["map"] == name]
         _curve(axis, curves, "reward_right_mean", shade, dashed=name.endswith(".spatial"))
-        last = curves[curves["epoch"] == curves["epoch"].max()]
-        ends[name] = float(last["reward_right_mean"].mean())
-    axis.margins(x=0.02)
-    _end_labels(axis, {name.split(".")[1]: end for name, end in ends.items()}, shades[-1])
 
 
-def _end_labels(axis: Axes, ends: Mapping[str, float], colour: object) -> None:
-    shown = {name: end for name, end in ends.items() if np.isfinite(end)}
-    if len(shown) > MOST_COLUMNS:  # only the outermost have room
-        order = sorted(shown, key=shown.get)
-        shown = {name: shown[name] for name in (order[0], order[-1])}
-    for name, end in shown.items():
+def _end_labels(axis: Axes, blocks: pd.DataFrame, maps: Sequence[str]) -> None:
+    """The block's index at the end of its line, moved apart where lines end close together."""
+    last = blocks[blocks["epoch"] == blocks["epoch"].max()]
+    ends = last.groupby("map")["reward_right_mean"].mean().reindex(maps).dropna()
+    ends = ends.groupby(lambda name: name.split(".")[1]).mean().sort_values()
+    if len(ends) > MOST_COLUMNS:  # only the outermost have room
+        ends = ends.iloc[[0, -1]]
+    low, high = axis.get_ylim()
+    place = -np.inf
+    for index, end in ends.items():
+        place = max(end, place + 0.06 * (high - low))
         axis.annotate(
-            name,
-            (1, end),
+            index,
+            (1, place),
             xycoords=("axes fraction", "data"),
             xytext=(2, 0),
             textcoords="offset points",
             fontsize=6.5,
             va="center",
+            annotation_clip=False,
         )
 
 
@@ -283,24 +297,29 @@ def _share_limits(axes: Sequence[Axes]) -> None:
         axis.tick_params(labelleft=False)
 
 
-def _epoch_axis(axis: Axes, blocks: pd.DataFrame) -> None:
-    axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+def _fading(colour: str, below_zero: str | None = None) -> LinearSegmentedColormap:
+    """From clear to a colour, so that nothing is the page's own ground; grey is undefined."""
+    stops = [] if below_zero is None else [to_rgba(below_zero, 1.0)]
+    stops += [to_rgba(colour if below_zero is None else FAINT, 0.0), to_rgba(colour, 1.0)]
+    colours = LinearSegmentedColormap.from_list("fading", stops)
+    colours.set_bad(to_rgba(FAINT, 0.45))
+    return colours
 
 
-def _cells(figure, axis, table, title, colours, low, high) -> None:
-    extent = (table.columns.min() - 0.5, table.columns.max() + 0.5, len(table) - 0.5, -0.5)
-    image = axis.imshow(
-        table.to_numpy(dtype=float),
+def _cells(
+    axis: Axes, table: pd.DataFrame, colours: Colormap, low: float, high: float | None
+) -> AxesImage:
+    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    first, last = table.columns.min(), table.columns.max()
+    return axis.imshow(
+        np.ma.masked_invalid(table.to_numpy(dtype=float)),
         aspect="auto",
         interpolation="nearest",
         cmap=colours,
         vmin=low,
         vmax=high,
-        extent=extent,
+        extent=(first - 0.5, last + 0.5, len(table) - 0.5, -0.5),
     )
-    axis.set_title(title)
-    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    figure.colorbar(image, ax=axis, orientation="horizontal", location="bottom", shrink=0.9)
 
 
 def _seed_count(blocks: pd.DataFrame) -> int:
@@ -308,8 +327,10 @@ def _seed_count(blocks: pd.DataFrame) -> int:
 
 
 def _legend(figure: Figure, labels: Mapping[str, str], seeds: int) -> None:
-    handles = [Line2D([], [], color=PALETTE[key], label=text) for key, text in labels.items()]
-    note = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else None
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, title=note
-    )
+    handles: list[Artist] = [
+        Line2D([], [], color=PALETTE[key], label=text) for key, text in labels.items()
+    ]
+    if seeds > 1:
+        shade = f"± standard deviation over {seeds} seeds"
+        handles.append(Patch(color=FAINT, alpha=0.4, linewidth=0, label=shade))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)

@@ -23,7 +23,7 @@ from dreal_lib.environment import environment_facts
 from dreal_lib.errors import UserError
 from dreal_lib.evaluation import Diagnosis, Errors, diagnose, evaluate
 from dreal_lib.images import content_fingerprint, open_image_set
-from dreal_lib.recipes import Recipe
+from dreal_lib.recipes import Recipe, variant_names
 from dreal_lib.reinforce import Agent, reinforce
 from dreal_lib.seeding import derived_generator, seed_initialisation
 from dreal_lib.training import Listener, Progress, Source, Trainer, actor_weights
@@ -254,7 +254,7 @@ def _write_companions(
 def command_of(recipe: Recipe, seed: int) -> str:
     """The command that makes this run, with DATA for the data root (no path of any machine)."""
     parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
-    if recipe.variant == "custom":
+    if recipe.variant not in (None, *variant_names()):
         for key, value in recipe.overrides.items():
             parts += ["--set", f"{key}={json.dumps(value)}"]
     elif recipe.variant:

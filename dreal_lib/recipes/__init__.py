@@ -134,8 +134,10 @@ def load_recipe(
     values: dict[str, Any] = {}
     for source in (_read(FOLDER / "profiles" / f"{profile}.yaml"), _row(name), changed):
         _merge(values, source)
-    # Hand-made overrides make another recipe than the named variant alone; records tell them apart.
-    label = variant if not overrides else "custom"
+    label = variant
+    if overrides:  # another recipe than the named variant; its records get a place of their own
+        text = json.dumps(changed, sort_keys=True)
+        label = f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     name = name if name in recipe_names() else f"own/{Path(name).stem.lower()}"
     return _validated(
         values | {"name": name, "profile": profile, "variant": label, "overrides": changed}
