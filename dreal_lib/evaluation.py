@@ -128,8 +128,11 @@ class Diagnosis:
     labels: list[Tensor] = field(default_factory=list)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name: attention/<map>/mean, /variance and /between_class_variance, each in the shape of
-        the map; rewards (N, M), reward_blocks (M,), right (N,), labels (N,)."""
+        """By name.
+
+        attention/<map>/mean, /variance and /between_class_variance, each in the map's shape;
+        rewards (N, M), reward_blocks (M,), right (N,), labels (N,).
+        """
         named: dict[str, np.ndarray] = {}
         for name, moments in self.moments.items():
             between = self.class_means[name].between_class_variance()
