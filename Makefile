@@ -1,0 +1,71 @@
+# Thin fronts: `make reproduce` and its like call `dreal`, whose engine is the Snakefile.
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+#   make test PYTHON=/path/to/python3.12    another interpreter
+#   make test WORKERS=8                     more test processes
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+WORKERS ?= 2
+UV := uv==0.13.8
+VENV := .venv
+STAMP := $(VENV)/.installed
+# Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+NOTEBOOK_SOURCES := $(wildcard book/notebooks/*.py)
+
+.PHONY: help setup reproduce reproduce-all test book notebooks clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP)  ## the environment in .venv, as pinned by constraints.txt (about a minute)
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>&1 | tail -n 1) || true; \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' answers '$$found'; try make PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@echo "installing the packages of constraints.txt into $(VENV)"
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -c constraints.txt -e ".[book,test]" || { \
+	  echo "uv could not install (it reads no pip configuration); trying pip, which is slower" >&2; \
+	  $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[book,test]"; }
+	@touch $@
+
+reproduce: setup  ## data, one pair of runs, notebooks and book, on the embedded data (minutes)
+	$(RUN) dreal reproduce
+
+reproduce-all: setup  ## the same with every row of Table 1 (under an hour on two cores)
+	$(RUN) dreal reproduce --all
+
+# One thread in each process: the workers share the cores.
+test: setup  ## style, tests, and the committed notebooks run again
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadscope
+	$(RUN) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadscope --nbval \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg book/notebooks
+
+# From an empty folder: a second, incremental build would hide the first one's warnings.
+book: setup  ## the published book, from the committed notebooks, into build/published
+	rm -rf build/published
+	$(RUN) jupyter-book build book --config _config.yml --path-output build/published -W --keep-going -n
+	@echo "build/published/_build/html/index.html"
+
+notebooks: setup  ## run the committed notebooks again, from their sources and committed records
+	@mkdir -p build/notebooks
+	@set -e; for source in $(NOTEBOOK_SOURCES); do \
+	  name=$$(basename $$source .py); \
+	  $(RUN) dreal execute $$source build/notebooks/$$name.ipynb; \
+	  cp build/notebooks/$$name.ipynb book/notebooks/$$name.ipynb; \
+	done
+
+clean:  ## delete build/ (the environment in .venv stays)
+	rm -rf build

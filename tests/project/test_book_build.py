@@ -1,0 +1,118 @@
+"""The committed book builds without a warning, and its pages need nothing but themselves.
+
+Built from a copy of book/ in another folder, as the re-run book is.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jupyter_book")
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+# MathJax leaves unbalanced braces as they are, marks other errors, sets unknown macros in red.
+BAD_FORMULA = (
+    ".math:not(:has(mjx-container)), [data-mjx-error], "
+    "mjx-container g[data-mml-node=mtext][fill=red]"
+)
+
+# What a browser fetches without being asked; a link in the text is not among it.
+LOADING = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*?\bsrc\s*=\s*["']((?:https?:)?//[^"']+)"""
+    r"""|<link\b(?=[^>]*\brel\s*=\s*["'](?:stylesheet|preload|icon))[^>]*?"""
+    r"""\bhref\s*=\s*["']((?:https?:)?//[^"']+)""",
+    re.I,
+)
+
+
+def off_machine_loads(html: str) -> list[str]:
+    """Addresses on other machines that opening the page would fetch."""
+    return [script or sheet for script, sheet in LOADING.findall(html)]
+
+
+def html_pages(site: Path) -> list[Path]:
+    """The pages, without the theme's own templates, which lie among its static files."""
+    return [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built pages."""
+    folder = tmp_path_factory.mktemp("book")
+    shutil.copytree(ROOT / "book", folder / "source")
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", folder / "source", "--config", ROOT / "_config.yml"]
+    command += ["--path-output", folder, "-W", "--keep-going", "-n"]
+    build = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert build.returncode == 0, "\n".join(
+        line for line in (build.stdout + build.stderr).splitlines() if re.search("WARN|ERR", line)
+    )
+    return folder / "_build" / "html"
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path):
+    pages = {path: path.read_text() for path in html_pages(site)}
+    assert (site / "index.html") in pages
+    loads = {path.name: off_machine_loads(html) for path, html in pages.items()}
+    assert not {name: found for name, found in loads.items() if found}
+    assert not [path.name for path, html in pages.items() if "thebe" in html.lower()]
+    assert (site / "_static" / "mathjax" / "tex-svg-full.js").is_file()
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script async src="https://cdn.example/mathjax.js"></script>',
+        "<img alt='x' src='//cdn.example/x.png'>",
+        '<link href="http://cdn.example/x.css" rel="stylesheet" />',
+    ],
+)
+def test_a_load_from_elsewhere_is_found(html: str):
+    assert len(off_machine_loads(html)) == 1
+
+
+def test_a_link_is_no_load():
+    assert not off_machine_loads('<a href="https://arxiv.org/abs/2007.06156">the paper</a>')
+
+
+@pytest.mark.browser
+def test_pages_in_a_browser(site: Path):
+    """No script error, no request off the machine, formulae set, search finds a word."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip("no Chromium is installed")
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    problems, formulae = [], 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+        page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("file:", "data:", "blob:"))
+                else problems.append(f"{page.url} asks for {request.url}")
+            ),
+        )
+        for path in html_pages(site):
+            if path.name == "index.html":  # a redirect to the first page
+                continue
+            page.goto(path.as_uri())
+            if page.locator(".math").count():
+                page.wait_for_function("window.MathJax?.startup?.promise", timeout=10_000)
+                page.evaluate("MathJax.startup.promise")
+            formulae += page.locator("mjx-container svg").count()
+            if page.locator(BAD_FORMULA).count():
+                problems.append(f"{path.name}: a formula was not understood")
+        page.goto((site / "search.html").as_uri() + "?q=critic")
+        page.wait_for_selector("#search-results li", timeout=10_000)
+        browser.close()
+    assert not problems, "\n".join(problems)
+    assert formulae > 0
