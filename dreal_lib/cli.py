@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from data_prep import cifar, embedded, imagenet, imagenette, tiny_imagenet
+from data_prep.errors import PreparationError
 from dreal_lib.errors import UserError
 
 app = typer.Typer(
@@ -15,6 +17,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+prepare = typer.Typer(
+    help="Bring a data set into the layout that training reads.", no_args_is_help=True
+)
+app.add_typer(prepare, name="prepare")
+prepare.command("embedded")(embedded.main)
+prepare.command("tiny-imagenet")(tiny_imagenet.main)
+prepare.command("cifar")(cifar.main)
+prepare.command("imagenette")(imagenette.main)
+prepare.command("imagenet")(imagenet.main)
 
 Data = Annotated[Path, typer.Option(help="Folder with train/CLASS and val/CLASS images.")]
 Profile = Annotated[str, typer.Option(help="Scale: smoke, desktop or paper.")]
@@ -29,12 +41,12 @@ STOPPED = 130  # the shell's status for a program ended by Ctrl-C
 
 
 def main() -> None:
-    """Runs `app`; a `UserError` becomes one line on stderr and status 2."""
+    """Runs `app`; an error meant for the user becomes one line on stderr and status 2."""
     from dreal_lib.training import Interrupted
 
     try:
         app()
-    except UserError as error:
+    except (UserError, PreparationError) as error:
         print(f"dreal: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted:

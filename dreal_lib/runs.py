@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from dreal_lib import records
 from dreal_lib.backbones import create_model
@@ -24,9 +25,9 @@ from dreal_lib.errors import UserError
 from dreal_lib.evaluation import Diagnosis, Errors, diagnose, evaluate
 from dreal_lib.images import content_fingerprint, open_image_set
 from dreal_lib.recipes import Recipe, variant_names
-from dreal_lib.reinforce import Agent, reinforce
+from dreal_lib.reinforce import reinforce
 from dreal_lib.seeding import derived_generator, seed_initialisation
-from dreal_lib.training import Listener, Progress, Source, Trainer, actor_weights
+from dreal_lib.training import Listener, Progress, Source, Trainer, actor_weights, autocast
 
 WEIGHTS = "weights.safetensors"
 
@@ -53,8 +54,13 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"no such device {name!r}; try cpu, cuda or auto") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; try cpu, cuda or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name!r} was asked for and this machine has no GPU; try cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {name!r} was asked for and the last one here is cuda:{last}")
     return device
 
 
@@ -155,14 +161,17 @@ def run(
     if data.cache_note:
         note(f"decoded {data.facts.name} into {cache} ({data.cache_note})")
     learner = create_learner(recipe, data.facts.classes, device, seed)
-    trainer = Trainer(learner, recipe, data.train, data.val, folder, seed, listener)
+    fingerprint = data.facts.fingerprint
+    # Before the training, so that stages that do not exist are refused before it.
+    maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
+    trainer = Trainer(learner, recipe, data.train, data.val, folder, seed, fingerprint, listener)
     if trainer.progress.epoch or trainer.progress.step:
         note(f"continuing {folder} at epoch {trainer.progress.epoch + 1}")
     progress = trainer.run()
     weights_hash = save_checkpoint(
         folder / WEIGHTS, actor_weights(learner), {"recipe": recipe.model_dump(mode="json")}
     )
-    diagnosis = _diagnose(learner, recipe, data)
+    diagnosis = diagnose(learner.actor, data.val.epoch(), maps, recipe.dreal.gamma)
     path = records.record_path(records_root, recipe.profile, recipe.variant, recipe.name, seed)
     record = _record(recipe, seed, data, progress, diagnosis, weights_hash, device, path)
     records.write_record(record, path)
@@ -180,16 +189,18 @@ def evaluate_weights(
     tensors, facts = load_checkpoint(path)
     if "recipe" not in facts:
         raise UserError(f"{path} is a checkpoint, not the weights of a run; try its {WEIGHTS}")
-    recipe = Recipe(**facts["recipe"])
+    try:
+        recipe = Recipe(**facts["recipe"])
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(
+            f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
+            f"the version that wrote it"
+        ) from None
     data = open_data(recipe, data_root, cache, device, workers=workers)
     model = create_learner(recipe, data.facts.classes, device, seed=0).actor
     load_weights(model, tensors, path)
-    return evaluate(model, data.val.epoch())
-
-
-def _diagnose(learner: Agent | Baseline, recipe: Recipe, data: Data) -> Diagnosis:
-    maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
-    return diagnose(learner.actor, data.val.epoch(), maps, recipe.dreal.gamma)
+    return evaluate(model, data.val.epoch(), autocast(recipe, device))
 
 
 def _record(

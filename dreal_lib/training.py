@@ -4,6 +4,7 @@ Order, augmentation and bypass draw of a step depend on the run's seed, the epoc
 alone (`dreal_lib.seeding`), so a run continued from a checkpoint equals one never interrupted.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class Trainer:
         train, val: Sources of batches.
         folder: The run's folder, for its checkpoint.
         seed: The run's seed.
+        data_fingerprint: Of the images; a checkpoint of other images is not continued.
         listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
             epoch's row after each epoch.
     """
@@ -79,9 +81,11 @@ class Trainer:
         val: Source,
         folder: Path,
         seed: int = 0,
+        data_fingerprint: str = "",
         listener: Listener = lambda progress, steps, row: None,
     ):
         self.learner, self.recipe, self.seed = learner, recipe, seed
+        self.data_fingerprint = data_fingerprint
         self.train_batches, self.val_batches = train, val
         self.checkpoint, self.listener = Path(folder) / CHECKPOINT, listener
         self.device = next(learner.parameters()).device
@@ -125,31 +129,37 @@ class Trainer:
                 raise Interrupted
             clock = time.perf_counter()
         errors = evaluate(self.learner.actor, self.val_batches.epoch(), self._autocast())
+        # The last step may have spoilt the weights; they must not replace the last good checkpoint.
+        self._refuse_not_finite("validation loss", errors.val_loss, progress.step)
         progress.wall_seconds = before + time.perf_counter() - started
         progress.epoch, progress.step = progress.epoch + 1, 0
-        self._keep_rows(rate, asdict(errors))
+        row = self._keep_rows(rate, asdict(errors))
         self.save()
+        self.listener(progress, len(self.train_batches), row)
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         self._seed_draw("step", self.progress.epoch, self.progress.step)
         with self._autocast():
             step = self.learner.training_step(images, labels)
-        if not torch.isfinite(step.loss):
-            raise UserError(
-                f"the loss is {float(step.loss.detach())} at epoch {self.progress.epoch + 1}, step "
-                f"{self.progress.step + 1}; the last good checkpoint is kept; try a lower "
-                f"learning rate (--set learning_rate={self.recipe.learning_rate / 2:g})"
-            )
+        self._refuse_not_finite("loss", step.loss.detach(), self.progress.step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
         self.optimizer.step()
         self.monitor.add(step, labels)
 
+    def _refuse_not_finite(self, what: str, value: Tensor | float, step: int) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                f"the {what} is {float(value)} at epoch {self.progress.epoch + 1}, step {step}; "
+                f"the last good checkpoint is kept; try a lower "
+                f"learning rate (--set learning_rate={self.recipe.learning_rate / 2:g})"
+            )
+
     def _seed_draw(self, when: str, *counters: int) -> None:
         if isinstance(self.learner, Agent) and self.recipe.dreal.bypass_draw == when:
             self.learner.generator.manual_seed(derived_seed(self.seed, "bypass", *counters))
 
-    def _keep_rows(self, rate: float, errors: dict[str, float]) -> None:
+    def _keep_rows(self, rate: float, errors: dict[str, float]) -> dict[str, float]:
         progress, epoch = self.progress, {"epoch": self.progress.epoch}
         speed = progress.images / progress.train_seconds if progress.train_seconds else 0.0
         row = epoch | {"learning_rate": rate} | self.monitor.loss_row() | errors
@@ -157,7 +167,7 @@ class Trainer:
         progress.history.append(row)
         progress.blocks += [epoch | blocks for blocks in self.monitor.block_rows()]
         self.monitor = self._new_monitor()
-        self.listener(progress, len(self.train_batches), row)
+        return row
 
     def _new_monitor(self) -> EpochMonitor:
         units = getattr(self.learner, "units", {})
@@ -165,8 +175,7 @@ class Trainer:
         return EpochMonitor(rewards, self.device)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.recipe.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        return autocast(self.recipe, self.device)
 
     @contextmanager
     def _stopping_between_steps(self):
@@ -197,20 +206,26 @@ class Trainer:
         save_checkpoint(self.checkpoint, tensors, self._identity() | asdict(self.progress))
 
     def _identity(self) -> dict[str, Any]:
-        return {"recipe_hash": self.recipe.hash, "seed": self.seed}
+        return {
+            "recipe_hash": self.recipe.hash,
+            "seed": self.seed,
+            "data_fingerprint": self.data_fingerprint,
+        }
 
     def _resume(self) -> None:
         tensors, facts = load_checkpoint(self.checkpoint)
         for key, value in self._identity().items():
             if facts.pop(key, None) != value:
                 raise UserError(
-                    f"the run folder {self.checkpoint.parent} holds a run of another recipe or "
-                    f"seed (its {key} differs); choose another folder with --run"
+                    f"the run folder {self.checkpoint.parent} holds a run of another recipe, "
+                    f"seed or data set (its {key} differs); choose another folder with --run"
                 )
         load_weights(self.learner, _under("learner.", tensors), self.checkpoint)
         state = self.optimizer.state_dict()
-        momenta = _under("optimizer.", tensors)
-        state["state"] = {int(i): {"momentum_buffer": value} for i, value in momenta.items()}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, value in _under("optimizer.", tensors).items():
+            momentum = torch.empty_like(parameters[int(index)])  # in its memory format too
+            state["state"][int(index)] = {"momentum_buffer": momentum.copy_(value)}
         self.optimizer.load_state_dict(state)
         self.monitor.losses = tensors["monitor.losses"].to(self.device)
         self.monitor.blocks = tensors["monitor.blocks"].to(self.device)
@@ -219,6 +234,11 @@ class Trainer:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The precision of a recipe, as a context."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
 def actor_weights(learner: nn.Module) -> dict[str, Tensor]:

@@ -7,11 +7,19 @@ overrides) and overrides given by hand. What comes out is validated and recorded
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from dreal_lib.backbones import STEMS, parse_model_name
 from dreal_lib.errors import UserError, unknown_choice
@@ -19,7 +27,10 @@ from dreal_lib.settings import Settings
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
+ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
+NESTED = ("dreal", "depths")
 Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Recipe(BaseModel):
@@ -45,7 +56,7 @@ class Recipe(BaseModel):
         dreal: The open points, `dreal_lib.settings.Settings`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     profile: Literal["smoke", "desktop", "paper"]
@@ -67,7 +78,7 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    milestones: tuple[float, ...]
+    milestones: tuple[Share, ...]
     precision: Literal["fp32", "bf16"]
     channels_last: bool
     stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
@@ -75,13 +86,17 @@ class Recipe(BaseModel):
 
     @field_validator("dreal", mode="before")
     @classmethod
-    def _settings(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        for key in value:
-            if key not in Settings.__dataclass_fields__:
-                raise unknown_choice("setting", f"dreal.{key}", Settings.__dataclass_fields__)
-        return Settings(**value)
+    def _known_settings(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            _refuse_unknown_settings(value)
+        return value
+
+    @field_validator("resize")
+    @classmethod
+    def _covers_the_crop(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("image_size", 0):  # else evaluated images get a black margin
+            raise ValueError(f"must be at least image_size, {info.data['image_size']}")
+        return value
 
     @property
     def trained_model(self) -> str:
@@ -130,7 +145,8 @@ def load_recipe(
     if variant is not None and variant not in variant_names():
         raise unknown_choice("variant", variant, variant_names())
     named = _read(FOLDER / "variants" / f"{variant}.yaml") if variant else {}
-    changed = {**named, **(overrides or {})}
+    # As JSON holds them, so that a recorded override equals the one that was given.
+    changed = json.loads(json.dumps({**named, **(overrides or {})}, default=str))
     values: dict[str, Any] = {}
     for source in (_read(FOLDER / "profiles" / f"{profile}.yaml"), _row(name), changed):
         _merge(values, source)
@@ -138,7 +154,10 @@ def load_recipe(
     if overrides:  # another recipe than the named variant; its records get a place of their own
         text = json.dumps(changed, sort_keys=True)
         label = f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    name = name if name in recipe_names() else f"own/{Path(name).stem.lower()}"
+    if name not in recipe_names():  # becomes a folder's name, see `dreal_lib.records`
+        name = "own/" + (
+            re.sub(r"[^a-z0-9_]+", "_", Path(name).stem.lower()).strip("_") or "recipe"
+        )
     return _validated(
         values | {"name": name, "profile": profile, "variant": label, "overrides": changed}
     )
@@ -148,14 +167,20 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
     """["epochs=3", "dreal.gamma=2"] as a dict, values read as YAML.
 
     Raises:
-        UserError: A text without "=".
+        UserError: A text without "=", or a value that is not YAML.
     """
     overrides = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"an override is KEY=VALUE; got {text!r}; try --set epochs=3")
-        overrides[key.strip()] = yaml.safe_load(value)
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(
+                f"the value of the override {text!r} is not YAML; try --set epochs=3, or "
+                f"--set 'milestones=[0.5, 0.9]'"
+            ) from None
     return overrides
 
 
@@ -170,8 +195,9 @@ def _row(name: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read recipe {path} ({str(error).splitlines()[0]})") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read recipe {path} ({reason}); mend the file") from None
     if not isinstance(values, dict):
         raise UserError(f"recipe {path} holds no settings; write lines such as `epochs: 10`")
     return values
@@ -179,26 +205,43 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _merge(values: dict[str, Any], source: dict[str, Any]) -> None:
     for key, value in source.items():
-        first, _, nested = key.partition(".")
-        if first not in Recipe.model_fields:
-            raise unknown_choice("recipe key", key, Recipe.model_fields)
-        if nested or (first == "dreal" and isinstance(value, dict)):
-            inner = {nested: value} if nested else value
-            values[first] = {**values.get(first, {}), **inner}
-        else:
+        first, _, nested = str(key).partition(".")
+        choices = [field for field in Recipe.model_fields if field not in ORIGIN]
+        if first not in choices or (nested and first not in NESTED):
+            raise unknown_choice("recipe key", key, choices)
+        if first not in NESTED:
             values[first] = value
+            continue
+        inner = {nested: value} if nested else value
+        if not isinstance(inner, dict):
+            raise UserError(
+                f"recipe key {key!r} needs names and values; got {value!r}; "
+                f"try --set {key}.NAME=VALUE"
+            )
+        if first == "dreal":
+            _refuse_unknown_settings(inner)
+        # A depth is a number in a recipe file, and a text where it was recorded as JSON.
+        values[first] = {**values.get(first, {}), **{str(k): v for k, v in inner.items()}}
+
+
+def _refuse_unknown_settings(values: dict[str, Any]) -> None:
+    choices = [f"dreal.{name}" for name in Settings.__dataclass_fields__]
+    for key in values:
+        if f"dreal.{key}" not in choices:
+            raise unknown_choice("setting", f"dreal.{key}", choices)
 
 
 def _validated(values: dict[str, Any]) -> Recipe:
-    parse_model_name(values.get("network", ""))
-    if values.get("stem") not in STEMS:
+    parse_model_name(str(values.get("network", "")))
+    if str(values.get("stem")) not in STEMS:
         raise unknown_choice("stem", values.get("stem"), STEMS)
     try:
         return Recipe(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"recipe key {key!r}: {first['msg']}; got {first.get('input')!r}; mend it in the "
+            f"recipe key {key!r}: {message}; got {first.get('input')!r}; mend it in the "
             f"recipe or with --set {key}=VALUE"
         ) from None

@@ -1,0 +1,64 @@
+"""The README's paragraphs for researchers do what they say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+
+
+def test_own_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    images, labels = torch.randn(3, 8, 3, 16, 16), torch.randint(10, (3, 8))
+    names = {"loader": list(zip(images, labels, strict=True))}
+    exec(compile(block("python"), "README.md", "exec"), names)
+    step, agent = names["step"], names["agent"]
+    assert set(step.critiques) == {"stage1.0", "stage1.1", "stage2.0", "stage2.1"}
+    assert {name.split(".")[0] for name in step.rewards} == {"stage1", "stage2"}
+    saved = torch.load("network.pt", weights_only=True)
+    assert saved.keys() == names["network"].state_dict().keys()
+    assert agent.actor is names["network"]
+
+
+def test_own_images(tmp_path):
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 3)):
+        for label in ("cats", "dogs"):
+            folder = tmp_path / "images" / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 255, (40, 52, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.jpg")
+    commands = re.findall(r"\$ dreal (train \S+) --data PATH", block("console"))
+    assert len(commands) == 2
+    for command in commands:
+        quick = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "image_size=32"]
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from dreal_lib.cli import main; main()",
+                *command.split(),
+                "--data",
+                str(tmp_path / "images"),
+                *quick,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        record = tmp_path / re.search(r"record: (.*)", done.stdout)[1]
+        assert record.is_file()
