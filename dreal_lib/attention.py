@@ -43,8 +43,8 @@ def reduce_to_map(features: Tensor, attention: Tensor) -> Tensor:
 class Actor(nn.Module):
     """Base of the attention modules here: the order of the three steps.
 
-    `reduced_state` returns F~, which every descriptor here holds already, so that the critic's
-    side need not pool the features again. Actors without it work too; F~ is then computed.
+    An actor may also have a method `reduced_state`, which returns F~ from the descriptor, so that
+    the critic's side need not pool the features again. Without it, F~ is computed.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -63,13 +63,10 @@ class Actor(nn.Module):
         missing = (1,) * (features.dim() - attention.dim())
         return features * attention.reshape(attention.shape + missing)
 
-    def reduced_state(self, descriptor: Tensor) -> Tensor:
-        raise NotImplementedError
-
 
 def _bottleneck_width(channels: int, reduction: int) -> int:
     if channels % reduction:
-        fitting = [r for r in range(2, channels + 1) if channels % r == 0]
+        fitting = [r for r in range(1, channels + 1) if channels % r == 0]
         nearest = min(fitting, key=lambda r: abs(r - reduction))
         raise UserError(
             f"reduction must divide the channels; got {channels} channels, "

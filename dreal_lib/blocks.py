@@ -6,7 +6,6 @@ shapes are read off one forward pass, so nothing is assumed of the network.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ class AttentionMap:
             ("layer3.1", or "layer3.1.channel").
         block: E.g. "layer3.1".
         stage: E.g. "layer3".
-        kind: "channel" for a map (B, C), "spatial" for a map (B, 1, H, W).
+        kind: "channel" for a map (B, C) or (B, C, 1, 1), "spatial" for a map (B, 1, H, W).
         actor: The module that makes it.
         shape: Shape for one image: (C,) or (1, H, W).
     """
@@ -60,13 +59,17 @@ def find_maps(
     """
     located = _locate(model, stages)
     shapes = _probe(model, [actor for _, _, actor in located], image_size)
+    called = {actor: index for index, actor in enumerate(shapes)}
     found = []
-    for block, group in groupby(sorted(located, key=_network_order(model)), key=lambda x: x[1]):
-        members = list(group)
-        for stage, _, actor in members:
-            kind = "channel" if len(shapes[actor]) == 1 else "spatial"
-            name = block if len(members) == 1 else f"{block}.{kind}"
-            found.append(AttentionMap(name, block, stage, kind, actor, shapes[actor]))
+    in_order = sorted(located, key=lambda item: called[item[2]])
+    for block in dict.fromkeys(block for _, block, _ in in_order):
+        members = [(stage, actor) for stage, other, actor in in_order if other == block]
+        kinds = [_kind(shapes[actor]) for _, actor in members]
+        for index, (stage, actor) in enumerate(members):
+            name = block if len(members) == 1 else f"{block}.{kinds[index]}"
+            if kinds.count(kinds[index]) > 1:
+                name += str(kinds[: index + 1].count(kinds[index]))
+            found.append(AttentionMap(name, block, stage, kinds[index], actor, shapes[actor]))
     _refuse_mixed_sizes(found)
     if image_size is None and any(item.kind == "spatial" for item in found):
         raise UserError(
@@ -76,9 +79,16 @@ def find_maps(
     return tuple(found)
 
 
+def _kind(shape: tuple[int, ...]) -> str:
+    spatial = len(shape) == 3 and shape[0] == 1  # (1, H, W), be it of one position
+    return "spatial" if spatial or any(size > 1 for size in shape[1:]) else "channel"
+
+
 def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, nn.Module]]:
     """(stage, block, actor) of every actor within the stages."""
     names = [name for name, _ in model.named_modules() if name]
+    if not stages:
+        raise UserError(f"stages must name at least one module; got none; try {names[:1]}")
     located = []
     for stage in stages:
         if stage not in names:
@@ -93,13 +103,14 @@ def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, n
                 f"stage {stage!r} holds no attention module; one has the methods extract, attend "
                 f"and recalibrate; leave the stage out, or adapt its modules"
             )
+        for earlier, _, actor in located:
+            if any(actor is found for _, _, found in within):
+                raise UserError(
+                    f"stages must not overlap, as a map has one critic; got {earlier!r} and "
+                    f"{stage!r}; leave one out"
+                )
         located += within
     return located
-
-
-def _network_order(model: nn.Module):
-    position = {module: index for index, module in enumerate(model.modules())}
-    return lambda item: position[item[2]]
 
 
 @torch.no_grad()
@@ -139,6 +150,9 @@ def _refuse_mixed_sizes(maps: list[AttentionMap]) -> None:
             )
 
 
+_WATCHED = ("extract", "attend")
+
+
 class intercepted:
     """Watches or replaces what actors extract and attend, while the context lasts.
 
@@ -155,19 +169,22 @@ class intercepted:
 
     def __enter__(self):
         # An attribute of the instance hides the class's method, and leaves no trace when deleted.
+        # It is put into __dict__, as nn.Module refuses to hide a sub-module of that name.
+        self.own = [(a, {k: vars(a)[k] for k in _WATCHED if k in vars(a)}) for a in self.actors]
         for actor in self.actors:
             if self.extract:
-                actor.extract = _watched(actor, actor.extract, self.extract)
+                vars(actor)["extract"] = _watched(actor, actor.extract, self.extract)
             if actor in self.replace:
-                actor.attend = _constant(self.replace[actor])
+                vars(actor)["attend"] = _constant(self.replace[actor])
             elif self.attend:
-                actor.attend = _watched(actor, actor.attend, self.attend)
+                vars(actor)["attend"] = _watched(actor, actor.attend, self.attend)
         return self
 
     def __exit__(self, *_):
-        for actor in self.actors:
-            actor.__dict__.pop("extract", None)
-            actor.__dict__.pop("attend", None)
+        for actor, own in self.own:
+            for method in _WATCHED:
+                vars(actor).pop(method, None)
+            vars(actor).update(own)
 
 
 def _watched(actor, method, watch):

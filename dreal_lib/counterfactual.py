@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dreal_lib.attention import is_actor
 from dreal_lib.blocks import AttentionMap, intercepted
+from dreal_lib.errors import UserError
 from dreal_lib.reward import mean_map, predicted_right, relative_gain
 
 
@@ -35,10 +37,21 @@ def can_resume(model: nn.Module) -> bool:
 
 @contextmanager
 def observed(model: nn.Module, maps: Sequence[AttentionMap]) -> Iterator[Trace]:
-    """Fills a `Trace` with what `model` makes within the context."""
+    """Fills a `Trace` with what `model` makes within the context.
+
+    Every actor is observed, as those outside the reinforced stages may have to be held, too.
+
+    Raises:
+        UserError: An actor is called a second time.
+    """
     trace = Trace()
 
     def on_extract(actor: nn.Module, features: Tensor, descriptor: Tensor) -> None:
+        if actor in trace.features:
+            raise UserError(
+                f"an attention module ({type(actor).__name__}) is used twice in one forward pass, "
+                f"so its map is not one; give each place a module of its own"
+            )
         trace.features[actor], trace.descriptors[actor] = features, descriptor
 
     def on_attend(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
@@ -50,7 +63,8 @@ def observed(model: nn.Module, maps: Sequence[AttentionMap]) -> Iterator[Trace]:
     blocks = {item.block for item in maps} if can_resume(model) else set()
     hooks = [model.shortcut_module(b).register_forward_hook(keep_shortcut(b)) for b in blocks]
     try:
-        with intercepted([item.actor for item in maps], extract=on_extract, attend=on_attend):
+        actors = [module for module in model.modules() if is_actor(module)]
+        with intercepted(actors, extract=on_extract, attend=on_attend):
             yield trace
     finally:
         for hook in hooks:
@@ -98,9 +112,9 @@ def bypassed_logits(
 
     replace = {item.actor: chosen(mean_map(trace.maps[item.actor], how.mean)) for item in bypassed}
     if how.later_maps == "held":
-        for item in maps:
-            replace.setdefault(item.actor, chosen(trace.maps[item.actor]))
-    with intercepted([item.actor for item in maps], replace=replace):
+        for actor, attention in trace.maps.items():
+            replace.setdefault(actor, chosen(attention))
+    with intercepted(replace, replace=replace):
         if not can_resume(model):
             return model(chosen(images))
         block = bypassed[0].block

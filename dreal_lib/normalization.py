@@ -28,6 +28,7 @@ class MainPassStatistics:
     """
 
     def __init__(self, model: nn.Module):
+        refuse_untracked_norms(model)
         self.modules = [
             module
             for module in model.modules()
@@ -70,18 +71,28 @@ class MainPassStatistics:
                 module.train()
 
     @torch.no_grad()
-    def __exit__(self, *_) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_) -> None:
         for hook in self.hooks:
             hook.remove()
         for module, (mean, variance, momentum) in zip(self.modules, self.running, strict=True):
             batch_mean, batch_variance = module.running_mean, module.running_var
             module.running_mean, module.running_var = mean, variance
             module.momentum = momentum
-            if module not in self.counts:
-                continue
+            if failure is not None or module not in self.counts:
+                continue  # a pass that broke off left no batch statistics, or half of them
             share = momentum if momentum is not None else 1 / float(module.num_batches_tracked)
             mean.mul_(1 - share).add_(batch_mean, alpha=share)
             variance.mul_(1 - share).add_(batch_variance, alpha=share)
+
+
+def refuse_untracked_norms(model: nn.Module) -> None:
+    """A BN without running statistics would normalise a counterfactual by its own few images."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise UserError(
+                f"{name!r} is a BatchNorm without running statistics, so a reward would depend on "
+                f"its neighbours; try track_running_stats=True"
+            )
 
 
 @contextmanager

@@ -22,8 +22,10 @@ from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.normalization import (
     MainPassStatistics,
     evaluation_mode,
+    refuse_untracked_norms,
     running_statistics_untouched,
 )
+from dreal_lib.seeding import refusing_chance
 from dreal_lib.settings import Settings
 
 DEFAULT_STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -153,9 +155,8 @@ class Agent(nn.Module):
 
     def _main_pass(self, images, labels, units) -> tuple[Tensor, Trace, dict[str, Tensor]]:
         """Logits, and rewards whose counterfactuals share the main pass's batch statistics."""
-        self._refuse_dropout()
         with MainPassStatistics(self.actor) as statistics:
-            with observed(self.actor, self.maps) as trace:
+            with observed(self.actor, self.maps) as trace, refusing_chance(images.device):
                 logits = self.actor(images)
             with statistics.reused():
                 rewards = self._rewards(images, labels, logits.detach(), trace, units)
@@ -164,6 +165,7 @@ class Agent(nn.Module):
     @torch.no_grad()
     def _evaluated_rewards(self, images, labels, units) -> dict[str, Tensor]:
         """Rewards of the network in evaluation mode (running statistics, no dropout)."""
+        refuse_untracked_norms(self.actor)
         with evaluation_mode(self.actor):
             with observed(self.actor, self.maps) as trace:
                 logits = self.actor(images)
@@ -175,14 +177,6 @@ class Agent(nn.Module):
         return bypass_rewards(
             self.actor, images, labels, logits, trace, self.maps, units, gamma, how
         )
-
-    def _refuse_dropout(self) -> None:
-        for name, module in self.actor.named_modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p:
-                raise UserError(
-                    f"{name!r} drops at random (p={module.p}), so the two terms of Eq. 1 would "
-                    f"differ by chance; try reward_statistics='running' or p=0"
-                )
 
     def _state(self, trace: Trace, item: AttentionMap) -> Tensor:
         """F~, (B, ...) in the shape of the map, without gradient."""
@@ -199,6 +193,13 @@ class Agent(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """States and maps of one critic's blocks, each (L, B, S), in the critic's precision."""
         dtype = next(self.critics.parameters()).dtype
+        for item in group:
+            made = tuple(trace.maps[item.actor].shape[1:])
+            if made != item.shape:
+                raise UserError(
+                    f"the critics were made for another image_size: the map {item.name!r} has the "
+                    f"shape {made} instead of {item.shape}; give `reinforce` the images' own size"
+                )
         states = torch.stack([self._state(trace, item).flatten(1) for item in group])
         attention = torch.stack([maps[item.actor].flatten(1) for item in group])
         return states.to(dtype), attention.to(dtype)

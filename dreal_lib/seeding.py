@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
+from dreal_lib.errors import UserError
+
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """A 63-bit seed for one purpose, e.g. derived_seed(0, "augmentation", epoch, step)."""
@@ -33,6 +35,27 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def refusing_chance(device: torch.device) -> Iterator[None]:
+    """Refuses dropout and the like: the reward compares two passes that must differ by a map alone.
+
+    Raises:
+        UserError: Something drew from torch's global generators.
+    """
+
+    def states() -> list[torch.Tensor]:
+        cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+        return [torch.get_rng_state(), *cuda]
+
+    before = states()
+    yield
+    if not all(map(torch.equal, before, states())):
+        raise UserError(
+            "the network drops at random in its forward pass (dropout or the like), so the two "
+            "terms of Eq. 1 would differ by chance; try reward_statistics='running'"
+        )
 
 
 def make_deterministic() -> None:

@@ -1,5 +1,6 @@
 """Every choice that the paper leaves open, as a named setting; the first choice is the default."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args, get_type_hints
 
@@ -19,7 +20,7 @@ class Settings:
         bypass_mean: The mean is over the entries of an image's own map, or over the batch.
         later_maps: Maps after the bypassed one are recomputed, or held as in the main pass.
         reward_statistics: BN in both terms of Eq. 1 uses the main pass's batch statistics, or the
-            running ones (one more forward pass).
+            running ones, as the main pass has left them (one more forward pass).
         loss_reduction: L_q and L_r are summed, or averaged, over blocks and maps.
         spatial_state: A spatial critic sees the features that its map multiplies, or the block's
             own.
@@ -51,10 +52,10 @@ class Settings:
             if choices and isinstance(choices[0], str) and value not in choices:
                 raise unknown_choice(name, value, choices)
         for name in ("gamma", "quality_weight", "regression_weight"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} must be at least 0; got {getattr(self, name)}")
-        if self.critic_lr is not None and not self.critic_lr > 0:
-            raise UserError(f"critic_lr must be above 0; got {self.critic_lr}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
+        if self.critic_lr is not None and not 0 < self.critic_lr < math.inf:
+            raise UserError(f"critic_lr must be above 0 and finite; got {self.critic_lr}")
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
