@@ -63,7 +63,7 @@ def train(
     overrides: Set = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoint and weights [build/runs/...].")
+        Path | None, typer.Option(help="Folder of checkpoint and weights; build/runs/... if unset.")
     ] = None,
     records: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("build/records"),
     device: Device = "auto",
