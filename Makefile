@@ -15,7 +15,6 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
-NOTEBOOK_SOURCES := $(wildcard book/notebooks/*.py)
 
 .PHONY: help setup reproduce reproduce-all test book notebooks clean
 
@@ -60,12 +59,7 @@ book: setup  ## the published book, from the committed notebooks, into build/pub
 	@echo "build/published/_build/html/index.html"
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
-	@mkdir -p build/notebooks
-	@set -e; for source in $(NOTEBOOK_SOURCES); do \
-	  name=$$(basename $$source .py); \
-	  $(RUN) dreal execute $$source build/notebooks/$$name.ipynb; \
-	  cp build/notebooks/$$name.ipynb book/notebooks/$$name.ipynb; \
-	done
+	$(RUN) python -m dreal_lib.notebooks
 
 clean:  ## delete build/ (the environment in .venv stays)
 	rm -rf build

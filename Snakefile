@@ -20,7 +20,7 @@ EMBEDDED = not config.get("data")
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
-PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".yml"}]
+PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".yml"}]
 COMMITTED = [str(path) for path in sorted(Path("book/records").rglob("*.json"))]
 
 # What only presents results cannot change a run; everything else in the library may.
@@ -109,6 +109,6 @@ rule book:
     log:
         "build/logs/book.log",
     shell:
-        "(rm -rf build/book && cp -R book/_toc.yml book/references.bib book/*.md book/_vendor build/source/"
+        "(rm -rf build/book && cp -R book/_toc.yml book/references.bib book/*.md book/_style book/_vendor build/source/"
         " && jupyter-book build build/source --config _config.yml --path-output build/book"
         " -W --keep-going -n) > {log} 2>&1"

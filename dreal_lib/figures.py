@@ -38,8 +38,9 @@ PALETTE = {
 INK = "#5f6670"  # axes and text; INK_ON_DARK takes its place on a dark page
 INK_ON_DARK = "#c3c9d1"
 FAINT = "#8a919c"
+DARK_PAGE = "#121212"  # the dark ground of the book's theme
 
-WIDTH_INCHES = 7.6
+WIDTH_INCHES = 7.0
 MOST_COLUMNS = 6
 STYLE = {
     "svg.hashsalt": "dreal",  # the same drawing gives the same bytes
@@ -126,7 +127,7 @@ def reward_parts(blocks: pd.DataFrame) -> Figure:
             axis.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
             _gain_lines(axis, blocks, maps)
             axis.set_title(f"conv{int(stage[-1]) + 1}_x", loc="left", fontweight="bold")
-        gains[0].set_ylabel("mean reward of those")
+        gains[0].set_ylabel("mean reward on these")
         _share_limits(gains)
         for axis, maps in zip(gains, stages.values(), strict=True):
             _end_labels(axis, blocks, maps)
@@ -179,13 +180,17 @@ def to_svg(figure: Figure) -> str:
         figure.savefig(
             buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
         )
-    # An <img> takes the colour scheme of the page around it.
-    dark = "".join(
+    # An <img> takes the colour scheme of the page around it. The ground is dark only then, in
+    # case something puts a light one behind a picture in a dark page.
+    dark = f".ground {{ fill: {DARK_PAGE} }}" + "".join(
         f'[style*="{kind}: {INK}"] {{ {kind}: {INK_ON_DARK} !important }}'
         for kind in ("fill", "stroke")
     )
-    style = f"<style>@media (prefers-color-scheme: dark) {{ {dark} }}</style>"
-    return re.sub(r"(<svg\b[^>]*>)", lambda match: match[1] + style, buffer.getvalue(), count=1)
+    added = (
+        f"<style>@media (prefers-color-scheme: dark) {{ {dark} }}</style>"
+        '<rect class="ground" width="100%" height="100%" fill="none"/>'
+    )
+    return re.sub(r"(<svg\b[^>]*>)", lambda match: match[1] + added, buffer.getvalue(), count=1)
 
 
 def _refuse_empty(blocks: pd.DataFrame) -> None:
@@ -222,8 +227,13 @@ def _panel_grid(panels: list[list[str]]) -> tuple[Figure, dict[str, Axes]]:
     for row, names in zip(grid, panels, strict=True):
         for axis, name in zip(row, names, strict=False):
             axes[name] = axis
-            axis.set_title(paper_block_name(name), loc="left", fontweight="bold", pad=3)
-            axis.set_title(name, loc="right", fontsize=6.5, pad=3)
+            roomy = columns <= 2 or name.count(".") == 1  # room for both names of a CBAM map
+            size = 8 if roomy else 7
+            axis.set_title(
+                paper_block_name(name), loc="left", fontweight="bold", fontsize=size, pad=3
+            )
+            if roomy:
+                axis.set_title(name, loc="right", fontsize=6.5, pad=3)
         for axis in row[len(names) :]:
             axis.remove()
     for column in range(columns):
@@ -297,13 +307,12 @@ def _share_limits(axes: Sequence[Axes]) -> None:
         axis.tick_params(labelleft=False)
 
 
-def _fading(colour: str, below_zero: str | None = None) -> LinearSegmentedColormap:
+def _fading(colour: str, below_zero: str | None = None) -> Colormap:
     """From clear to a colour, so that nothing is the page's own ground; grey is undefined."""
     stops = [] if below_zero is None else [to_rgba(below_zero, 1.0)]
     stops += [to_rgba(colour if below_zero is None else FAINT, 0.0), to_rgba(colour, 1.0)]
     colours = LinearSegmentedColormap.from_list("fading", stops)
-    colours.set_bad(to_rgba(FAINT, 0.45))
-    return colours
+    return colours.with_extremes(bad=to_rgba(FAINT, 0.45))
 
 
 def _cells(

@@ -1,27 +1,12 @@
 """Sentences made from numbers: what a page may say, and no more than that."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dreal_lib import paper
 from dreal_lib.compare import Difference, ScaleComparison
-from dreal_lib.records import Record
-
-NOTHING = "—"
-MINUS = "\N{MINUS SIGN}"
-
-
-def spread_text(spread: float | None) -> str:
-    """A standard deviation, or a dash where one seed has none."""
-    return NOTHING if spread is None else f"{spread:.2f}"
-
-
-def signed(value: float, decimals: int = 2) -> str:
-    """A number with its sign, a true minus, and no negative zero: "+0.40", "0.00"."""
-    text = f"{abs(value):.{decimals}f}"
-    if float(text) == 0:
-        return text
-    return ("+" if value > 0 else MINUS) + text
+from dreal_lib.records import Record, StoredRecord
+from dreal_lib.tables import signed, spread_text
 
 
 def verdict_sentence(subject: str, difference: Difference | None) -> str:
@@ -71,56 +56,100 @@ def verdicts(comparison: ScaleComparison) -> list[str]:
     return sentences or [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
 
 
+def published_gain_sentence() -> str:
+    """By how much the paper's reinforced networks err less than its baselines."""
+    gains = [
+        row.self_implemented.top1.value - row.reinforced.top1.value
+        for row in paper.TABLE_1.values()
+    ]
+    fewer = sum(gain > 0 for gain in gains)
+    return (
+        f"In the paper {fewer} of {len(gains)} reinforced networks err less than their baseline, "
+        f"by {min(gains):.2f} to {max(gains):.2f} points of top-1 error. It gives one number a "
+        "network and no spread."
+    )
+
+
 def scale_caption(comparison: ScaleComparison) -> str:
-    """What the runs of one scale were made on: data, networks really trained, epochs."""
-    runs = [run.record for run in comparison.runs]
-    if not runs:
+    """The caption of a table of errors: what the runs were made on, and how to read a cell."""
+    if not comparison.runs:
         return f"Scale {comparison.scale}: no run yet."
+    return (
+        f"Our runs. {scale_facts(comparison)} Error in per cent, mean ± sample standard deviation "
+        "over n seeds."
+    )
+
+
+def scale_facts(comparison: ScaleComparison) -> str:
+    """What the runs of one scale were made on: data, networks really trained, epochs."""
+    records = [run.record for run in comparison.runs]
+    trained = {r.network: trained_network(r) for r in records}
+    names = ", ".join(f"{_label(network)} as {name}" for network, name in trained.items())
+    return f"Scale {comparison.scale}: {_training_facts(records)}; trained: {names}."
+
+
+def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
+    """Which runs a page about one network shows.
+
+    Args:
+        label: The network, as the paper calls it.
+        runs: Its runs.
+        scale: Their scale.
+    """
+    if not runs:
+        return f"There is no reinforced run of {label} at scale {scale} yet."
+    records = [run.record for run in runs]
+    seeds = ", ".join(str(record.seed) for record in records)
+    trained = _distinct(trained_network(record) for record in records)
+    return (
+        f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
+        f"seed{'s' if len(records) > 1 else ''} {seeds}; {runs[0].origin}."
+    )
+
+
+def _training_facts(records: Sequence[Record]) -> str:
     data = _distinct(
         f"{r.data.name} ({r.data.classes} classes, {r.data.train_images:,} training and "
         f"{r.data.val_images:,} validation images)"
-        for r in runs
+        for r in records
     )
-    epochs = _distinct(f"{r.last.epoch}" for r in runs)
-    trained = _distinct(
-        f"{paper.TABLE_1[r.network].label if r.network in paper.TABLE_1 else r.network} "
-        f"as {trained_network(r)}"
-        for r in runs
+    sizes = _distinct(
+        f"{r.settings['image_size']} px" for r in records if "image_size" in r.settings
     )
-    return (
-        f"Scale {comparison.scale}: {data}; {epochs} epochs; networks trained: {trained}. "
-        "Error in per cent, mean ± sample standard deviation over n seeds."
-    )
+    epochs = _distinct(f"{r.last.epoch}" for r in records)
+    return f"{data}{sizes and ' at ' + sizes}; {epochs} epochs"
+
+
+def _label(network: str) -> str:
+    return paper.TABLE_1[network].label if network in paper.TABLE_1 else network
 
 
 def trained_network(record: Record) -> str:
-    """The network that a run really trained, from its settings, e.g. "se_resnet14, width 32"."""
-    model = record.settings.get("model", {})
-    name = model.get("name", record.network)
-    details = [f"{key} {value}" for key, value in model.items() if key != "name"]
-    return ", ".join([name, *details])
+    """The network that a run really trained, by its settings: "se_resnet14 of width 16"."""
+    prefix, _, depth = record.network.rpartition("resnet")
+    trained = record.settings.get("depths", {}).get(depth, depth)
+    width = record.settings.get("width")
+    return f"{prefix}resnet{trained}" + (f" of width {width}" if width else "")
 
 
 def train_command(
-    recipe: str, profile: str, variant: str | None, seed: int, data_root: str = ""
+    recipe: str, profile: str, variant: str | None, seed: int, data_root: str = "DATA"
 ) -> str:
     """The command that makes a record."""
     parts = ["dreal", "train", recipe, "--profile", profile]
     parts += ["--variant", variant] if variant else []
-    parts += ["--seed", str(seed)]
-    parts += ["--data", data_root] if data_root else []
-    return shlex.join(parts)
+    return shlex.join([*parts, "--seed", str(seed), "--data", data_root])
 
 
 def missing_runs(
-    comparison: ScaleComparison, seeds: Iterable[int] | None = None, data_root: str = ""
+    comparison: ScaleComparison, seeds: Iterable[int] | None = None, data_root: str = "DATA"
 ) -> list[str]:
     """The commands that would make the runs which a table lacks.
 
     Args:
         comparison: The runs of one scale.
         seeds: The seeds asked for; None: seed 0 of each row that has none.
-        data_root: Where the data lie, if not at the default place.
+        data_root: Where the data lie.
     """
     wanted = [0] if seeds is None else sorted(seeds)
     return [

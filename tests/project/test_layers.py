@@ -15,11 +15,11 @@ LAYERS = {
     },
     "first floor": {
         "backbones", "batches", "blocks", "cache", "checkpoints", "complexity", "counterfactual",
-        "images", "normalization", "recipes", "records",
+        "images", "normalization", "parameters", "recipes", "records",
     },
     "second floor": {
-        "baseline", "compare", "evaluation", "monitor", "optimization", "reinforce", "runs",
-        "tables", "training", "verdicts",
+        "baseline", "compare", "curves", "evaluation", "monitor", "notebooks", "optimization",
+        "provenance", "reinforce", "runs", "table_1", "tables", "training", "verdicts",
     },
     "roof": {"cli", "display", "figures", "page", "workflow"},
 }  # fmt: skip

@@ -1,0 +1,110 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fig. 6: do the critics learn what the attention is worth?
+#
+# For every attention module {cite:t}`li2020dreal` (appendix B.3) draw two curves over the training
+# of SE-ResNet-50: the critique Q that the critic predicts, and the reward R that the module earns.
+# They read three things from it. The critique follows the reward closely, so the critics learn.
+# Both rise, so the attention improves. And the critics of shallow layers converge less well than
+# those of deep ones.
+#
+# We draw the same figure from our own run. Two curves can run side by side for a dull reason,
+# though: both may follow the accuracy, since an image predicted wrong is worth $-\gamma$ whatever
+# the attention did. So this page also shows the reward's two parts, and for each critic whether it
+# tells one image from another.
+
+# %%
+from dreal_lib import curves, figures, page
+
+# %% tags=["parameters"]
+profile = "desktop"  # smoke, desktop or paper
+variant = "default"  # a set of overrides, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # prepared images, for the commands shown below
+network = "se_resnet50"  # a row of Table 1
+
+# %%
+view = page.start("fig_6", globals())
+blocks = view.blocks()
+view.describe()
+
+# %% [markdown]
+# ## Critique and reward
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    figures.critique_and_reward,
+    blocks,
+    caption="Mean critique and mean reward of each attention module, over the same training images "
+    "of each epoch; a row is a stage. The paper's Fig. 6, from our run.",
+    alt=curves.alt_text(blocks),
+    label="fig-critique-and-reward",
+)
+
+# %% [markdown]
+# ## What the reward is made of
+#
+# An image counts with $-\gamma$ if it is predicted wrong, and else with what the block's attention
+# adds: one minus the ratio of the true class's probability without and with it. The mean reward is
+# therefore the share predicted right times the mean gain on these, less $\gamma$ times the rest.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    figures.reward_parts,
+    blocks,
+    caption="The two parts of the mean reward. Left: share of the training images predicted right. "
+    "Others: mean reward over these alone, a panel a stage, a line a block (its index at the end; "
+    "dashed: spatial maps).",
+    alt=curves.alt_text_of_parts(blocks),
+    label="fig-reward-parts",
+)
+
+# %% [markdown]
+# ## How good each critic is
+#
+# A critic that knows the attention's worth must be right image by image. The correlation of Q with
+# R over the images of an epoch shows that; it is undefined where a critic answers the same to every
+# image. A critic is saturated on an image where its gates have gone flat, so that hardly any
+# gradient reaches the attention through it.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    figures.critique_quality,
+    blocks,
+    caption="Each critic over the training, shallow above and deep below: correlation of critique "
+    "and reward over the images of an epoch, root mean square error of the critique, and share of "
+    "the images on which the critic is saturated. Grey: undefined.",
+    alt=curves.alt_text_of_quality(blocks),
+    label="fig-critique-quality",
+)
+
+# %% [markdown]
+# ## The numbers
+
+# %% tags=["hide-input"]
+view.show_curves(blocks)
+
+# %% [markdown]
+# ## What this shows
+
+# %% tags=["hide-input"]
+view.say_curves(blocks)
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()

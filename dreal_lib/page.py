@@ -1,0 +1,310 @@
+"""What a notebook of the book calls: check parameters, find records, show tables and figures.
+
+A notebook holds no logic. It begins with `view = page.start(name, globals())` after its parameters
+cell, so that a misspelt parameter is refused also where papermill itself only warns.
+"""
+
+import contextlib
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from dreal_lib import compare, curves, table_1, verdicts
+from dreal_lib.environment import PROJECT_ROOT
+from dreal_lib.errors import UserError
+from dreal_lib.notebooks import execute_notebook as execute_notebook
+from dreal_lib.parameters import Parameters, check_parameters
+from dreal_lib.provenance import footer_markdown
+from dreal_lib.records import StoredRecord, find_records
+from dreal_lib.tables import Table
+
+TABLE = "table_1"  # the recipes of every page so far
+
+
+class NotebookError(UserError):
+    """A `UserError` that a notebook shows as its one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython calls it
+        return [str(self)]
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise NotebookError(str(error)) from None
+
+
+def start(name: str, namespace: Mapping[str, object]) -> "Page":
+    """Begin a page: check its parameters, find its records.
+
+    Args:
+        name: Name of the notebook, e.g. "table_1".
+        namespace: `globals()` of the notebook, right after its parameters cell: whatever is set
+            there is a parameter, so that an unknown name is noticed.
+
+    Raises:
+        NotebookError: A bad parameter, or a record that cannot be trusted; one line.
+    """
+    with _one_line():
+        parameters = check_parameters(name, _parameters_of(namespace))
+        page = Page(name, parameters, tuple(find_runs(parameters)))
+        _ = page.comparison  # refuses seeds that are not alike before anything is shown
+        return page
+
+
+def _parameters_of(namespace: Mapping[str, object]) -> dict[str, object]:
+    """What the notebook itself has set: neither modules nor what IPython puts there."""
+    hidden: Mapping[str, object] = {}
+    with contextlib.suppress(ImportError):
+        from IPython import get_ipython
+
+        hidden = getattr(get_ipython(), "user_ns_hidden", {})
+    return {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and name not in hidden
+        and not isinstance(value, types.ModuleType)
+    }
+
+
+def find_runs(parameters: Parameters, root: Path = PROJECT_ROOT) -> list[StoredRecord]:
+    """The runs that a page shows, each labelled by where it comes from.
+
+    With `results="rerun"` a row that was run on this machine shows these runs alone; the other
+    rows show the committed ones.
+
+    Args:
+        parameters: What is wanted.
+        root: The project, with `book/records` and `build/records`.
+
+    Raises:
+        UserError: A record that cannot be read or disagrees with another.
+    """
+    committed, made_here = root / "book" / "records", root / "build" / "records"
+    prefix = f"{TABLE}/"
+    if parameters.results == "recorded":
+        found = find_records(parameters.records_root or committed, recipe_prefix=prefix)
+        return [run for run in found if _wanted(run, parameters)]
+    rerun = [
+        run
+        for run in find_records(
+            parameters.records_root or made_here, recipe_prefix=prefix, origin="re-run"
+        )
+        if _wanted(run, parameters)
+    ]
+    replaced = {(run.record.scale, run.record.recipe) for run in rerun}
+    return rerun + [
+        run
+        for run in find_records(committed, recipe_prefix=prefix)
+        if _wanted(run, parameters) and (run.record.scale, run.record.recipe) not in replaced
+    ]
+
+
+def _wanted(run: StoredRecord, parameters: Parameters) -> bool:
+    """Of the page's own scale the seeds asked for; of others, which only stand beside, all."""
+    return (
+        parameters.seeds is None
+        or run.record.seed in parameters.seeds
+        or run.record.scale != parameters.scale
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page with its parameters and the runs it may show.
+
+    Attributes:
+        name: Of the notebook.
+        parameters: Checked.
+        stored: Runs of every scale.
+    """
+
+    name: str
+    parameters: Parameters
+    stored: tuple[StoredRecord, ...]
+
+    @cached_property
+    def comparison(self) -> compare.ScaleComparison:
+        """The runs at the scale of this page, sorted into the rows of Table 1."""
+        chosen = self.parameters
+        return compare.compare_scale(self.stored, chosen.profile, chosen.variant)
+
+    @cached_property
+    def other_scales(self) -> list[compare.ScaleComparison]:
+        """The same for every other named scale that there are runs of."""
+        return [
+            compare.compare_scale(self.stored, profile, variant)
+            for profile, variant in compare.scales_of(self.stored)
+            if (profile, variant) != (self.parameters.profile, self.parameters.variant)
+            and variant != "custom"  # hand-made overrides: no two such runs need be alike
+        ]
+
+    @property
+    def runs(self) -> list[StoredRecord]:
+        """The runs that this page is made of: its network's reinforced ones, or the whole table."""
+        if self.name == "table_1":
+            return self.comparison.runs
+        return list(self._network.reinforced.runs)
+
+    @property
+    def _network(self) -> compare.NetworkComparison:
+        wanted = self.parameters.network
+        return next(n for n in self.comparison.networks if n.network == wanted)
+
+    def blocks(self) -> pd.DataFrame:
+        """Block curves of the page's network, all seeds, with a column `seed`; empty without runs.
+
+        Raises:
+            NotebookError: A damaged file.
+        """
+        with _one_line():
+            curves = [run.blocks().assign(seed=run.record.seed) for run in self.runs]
+        return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+    def costs(self) -> dict[str, table_1.NetworkCosts]:
+        """What the six networks cost, counted now."""
+        from dreal_lib.complexity import table_1_costs
+
+        return {
+            network.network: table_1_costs(network.network) for network in self.comparison.networks
+        }
+
+    def show(self, table: Table, caption: str, label: str) -> None:
+        """Show a numbered table with its caption, and what its marks mean.
+
+        Args:
+            table: What to show.
+            caption: One paragraph.
+            label: What `{numref}` finds it by.
+        """
+        legend = table.legend()
+        caption = " ".join(caption.split())
+        _markdown(
+            f":::{{table}} {caption}\n:name: {label}\n\n{table.to_markdown()}\n\n:::\n"
+            + (f"\n{legend}\n" if legend else "")
+        )
+
+    def figure(
+        self,
+        draw: Callable[[pd.DataFrame], object],
+        blocks: pd.DataFrame,
+        *,
+        caption: str,
+        alt: str,
+        label: str,
+    ) -> None:
+        """Show a figure, or in its place how to make the run that it lacks.
+
+        Args:
+            draw: A function of `dreal_lib.figures`.
+            blocks: What it draws.
+            caption: One paragraph.
+            alt: What a reader who does not see the figure needs to know.
+            label: What `{numref}` finds it by.
+        """
+        if blocks.empty:
+            self.missing()
+            return
+        from dreal_lib import figures
+
+        svg = figures.to_svg(draw(blocks))
+        _display(
+            {"image/svg+xml": svg, "text/plain": alt},
+            {
+                "mystnb": {
+                    "figure": {"caption": " ".join(caption.split()), "name": label},
+                    # The figure's ink follows the theme; the theme need not adapt it.
+                    "image": {"alt": alt, "classes": "dark-light"},
+                }
+            },
+        )
+
+    def show_curves(self, blocks: pd.DataFrame) -> None:
+        """Show the numbers behind Fig. 6."""
+        if blocks.empty:
+            self.say("No run, no numbers.")
+            return
+        table = curves.curve_table(
+            curves.summarise_curves(blocks), self.runs[0].origin, self.parameters.scale
+        )
+        self.show(table, curves.CURVE_TABLE_CAPTION, "tab-curves")
+
+    def show_other_scales(self) -> None:
+        """Show what was run at other scales than this page's."""
+        others = [comparison for comparison in self.other_scales if comparison.runs]
+        if not others:
+            self.say(f"No run at another scale than {self.parameters.scale} is on record.")
+            return
+        captions = " ".join(verdicts.scale_facts(comparison) for comparison in others)
+        caption = f"Top-1 error of the last epoch at other scales. {captions}"
+        self.show(table_1.overview(others), caption, "tab-other-scales")
+
+    def say_curves(self, blocks: pd.DataFrame) -> None:
+        """Say what the curves of Fig. 6 say."""
+        if blocks.empty:
+            self.say(f"Nothing yet: no run at scale {self.parameters.scale}.")
+        else:
+            self.say(curves.curve_sentences(curves.summarise_curves(blocks)))
+
+    def describe(self) -> None:
+        """Say which runs a page about one network shows."""
+        self.say(verdicts.runs_sentence(self._network.label, self.runs, self.parameters.scale))
+
+    def say(self, sentences: str | Sequence[str]) -> None:
+        """Show sentences, several as a list."""
+        if isinstance(sentences, str):
+            _markdown(sentences)
+        else:
+            _markdown("\n".join(f"- {sentence}" for sentence in sentences))
+
+    def missing(self) -> None:
+        """Say which runs this page lacks, with the commands that make them; else nothing."""
+        data_root = str(self.parameters.data_root or "DATA")
+        commands = verdicts.missing_runs(self.comparison, self.parameters.seeds, data_root)
+        if self.name != "table_1":
+            recipe = self._network.reinforced.recipe
+            commands = [command for command in commands if f" {recipe} " in command]
+        if commands:
+            _markdown(
+                f"Not run at scale {self.parameters.scale}; each command makes one run "
+                f"(DATA: the prepared images):\n\n```bash\n" + "\n".join(commands) + "\n```"
+            )
+
+    def footer(self) -> None:
+        """Show how the page was made: command, records, recipes, commit, data, time, hardware."""
+        _markdown(footer_markdown(self.name, self.parameters, self.runs, self._stopped))
+
+    @property
+    def _stopped(self) -> list[StoredRecord]:
+        rows: Iterable[compare.Row] = self.comparison.rows
+        if self.name != "table_1":
+            rows = [self._network.reinforced]
+        return [run for row in rows for run in row.stopped]
+
+    def glue(self, name: str, text: str) -> None:
+        """Keep a text for other pages of the book to quote.
+
+        They do so with the role `glue:text` and `notebooks/PAGE.ipynb::PAGE_NAME:s`.
+        """
+        from myst_nb import glue
+
+        glue(f"{self.name}_{name}", text, display=False)
+
+
+def _markdown(text: str) -> None:
+    # Plain CommonMark, which myst-nb reads otherwise, has no tables.
+    bundle = {"text/markdown": text, "text/plain": text}
+    _display(bundle, {"mystnb": {"markdown_format": "myst"}})
+
+
+def _display(bundle: dict[str, str], metadata: Mapping[str, object]) -> None:
+    from IPython.display import display
+
+    display(bundle, metadata=dict(metadata), raw=True)

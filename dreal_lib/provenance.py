@@ -1,0 +1,135 @@
+"""How a page was made: the lines at its end, from its parameters and records alone.
+
+Nothing here depends on the machine or the moment at which the page is put together, so a page made
+twice from the same records is the same.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dreal_lib.environment import PROJECT_ROOT
+from dreal_lib.parameters import Parameters
+from dreal_lib.records import Record, StoredRecord
+from dreal_lib.tables import Marked, Table
+
+
+def footer_markdown(
+    page: str,
+    parameters: Parameters,
+    runs: Sequence[StoredRecord],
+    stopped: Sequence[StoredRecord] = (),
+) -> str:
+    """The footer of a page.
+
+    Args:
+        page: Name of the notebook.
+        parameters: What it was given.
+        runs: The runs that its numbers come from.
+        stopped: Runs left out because they were stopped early.
+    """
+    lines = [f"- Made by: `{page_command(page, parameters)}`"]
+    left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
+    if not runs:
+        return "\n".join([*lines, f"- Records: none at scale {parameters.scale}", *left_out])
+    records = [run.record for run in runs]
+    lines += [
+        f"- Records: {_counted(runs)}",
+        f"- Data: {_each(_data(r) for r in records)}",
+        f"- Commit: {_each(_commit(r) for r in records)}",
+        f"- Hardware: {_each(_hardware(r) for r in records)}",
+        f"- Software: {_each(_software(r) for r in records)}",
+        f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all",
+    ]
+    lines += left_out
+    commands = "\n".join(dict.fromkeys(r.command for r in records))
+    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
+
+
+def page_command(page: str, parameters: Parameters) -> str:
+    """The command that makes the page again."""
+    source = f"book/notebooks/{page}.py"
+    given = {"profile": parameters.profile, "variant": parameters.variant or "none"}
+    if parameters.seeds is not None:
+        given["seeds"] = "[" + ",".join(str(seed) for seed in parameters.seeds) + "]"
+    given["results"] = parameters.results
+    if page != "table_1":
+        given["network"] = parameters.network
+    if parameters.records_root is not None:
+        given["records_root"] = _shown(parameters.records_root)
+    options = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    return shlex.join(["dreal", "execute", source, f"{page}.ipynb", *options])
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "1 h 02 min", "3 min 05 s", "12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _run_table(runs: Sequence[StoredRecord]) -> Table:
+    rows = tuple(
+        (
+            Marked(run.record.recipe, run.origin, run.record.scale),
+            str(run.record.seed),
+            run.record.recipe_hash[:8],
+            duration(run.record.wall_seconds),
+            f"{run.record.images_per_second:.0f}",
+            "—" if run.record.peak_memory_mib is None else f"{run.record.peak_memory_mib:.0f}",
+        )
+        for run in runs
+    )
+    columns = ("Recipe", "Seed", "Hash", "Time", "Images/s", "MiB")
+    return Table(columns, rows, frozenset(range(1, 6)))
+
+
+def _counted(runs: Sequence[StoredRecord]) -> str:
+    folders: dict[tuple[str, str], int] = {}
+    for run in runs:
+        # <root>/<scale>/<recipe>/seed0.json
+        scale_folder = run.path.parents[run.record.recipe.count("/") + 1]
+        key = (run.origin, _shown(scale_folder))
+        folders[key] = folders.get(key, 0) + 1
+    return ", ".join(f"{n} {origin} in `{folder}`" for (origin, folder), n in folders.items())
+
+
+def _data(record: Record) -> str:
+    data = record.data
+    return (
+        f"{data.name}, {data.classes} classes, {data.train_images:,} + {data.val_images:,} images, "
+        f"fingerprint `{data.fingerprint[:12]}`"
+    )
+
+
+def _commit(record: Record) -> str:
+    if record.git.commit is None:
+        return "none (not run in a clone)"
+    state = {True: "clean", False: "with uncommitted changes", None: "state unknown"}
+    return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
+
+
+def _hardware(record: Record) -> str:
+    hardware = record.hardware
+    names = [hardware.device_name]
+    if hardware.cpu_name != hardware.device_name:
+        names.append(hardware.cpu_name)
+    cores = f"{hardware.cpu_count} core{'' if hardware.cpu_count == 1 else 's'}"
+    return f"{' with '.join(names)}, {cores}"
+
+
+def _software(record: Record) -> str:
+    named = ("python", "torch", "torchvision")
+    return ", ".join(f"{name} {record.versions[name]}" for name in named if name in record.versions)
+
+
+def _each(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _shown(path: Path) -> str:
+    """Relative to the project where it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)

@@ -1,0 +1,147 @@
+"""Made-up records for tests: written through the library's own writer, never committed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dreal_lib import records
+
+MAPS = ("layer1.0", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0")
+
+
+@dataclass
+class Costs:
+    """Stands for `complexity.Cost` with numbers that are easy to find again."""
+
+    true_parameters: int = 1_500_000
+    paper_parameters: int = 1_400_000
+    gmacs: float = 2.5
+    reinforced_true_parameters: int = 1_500_100
+    reinforced_paper_parameters: int = 1_400_100
+    reinforced_gmacs: float = 2.6
+    reinforced_paper_gmacs: float = 2.7
+
+
+def block_curves(maps=MAPS, epochs=4, seed=0) -> pd.DataFrame:
+    """Curves with a known shape: the reward follows the accuracy, layer1.0's critic is stuck."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        right = 0.2 + 0.5 * epoch / epochs
+        for depth, name in enumerate(maps):
+            gain = 0.02 * (depth + 1) + 0.002 * generator.normal()
+            reward = right * gain - (1 - right)
+            stuck = name.startswith("layer1.0")
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "map": name,
+                    "images": 100,
+                    "critique_mean": 0.0 if stuck else reward + 0.2 / (depth + epoch),
+                    "reward_mean": reward,
+                    "right_share": right,
+                    "reward_right_mean": gain,
+                    "critique_rmse": 0.9 if stuck else 0.5 - 0.02 * depth,
+                    "correlation": np.nan if stuck else 0.1 * depth,
+                    "saturated_share": 1.0 if stuck else 0.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def history(epochs=4, last_error_pct=50.0) -> pd.DataFrame:
+    rows = {column: np.ones(epochs) for column in records.HISTORY_COLUMNS}
+    rows["epoch"] = np.arange(1, epochs + 1)
+    rows["top1_error_pct"] = np.linspace(90.0, last_error_pct, epochs)
+    return pd.DataFrame(rows)
+
+
+def write_run(
+    root: Path,
+    recipe: str = "table_1/se_resnet50_reinforced",
+    *,
+    seed: int = 0,
+    profile: str = "smoke",
+    variant: str | None = None,
+    top1=(50.0, 49.0),
+    top5=(20.0, 19.0),
+    maps=MAPS,
+    epochs: int = 4,
+    **changes,
+) -> records.Record:
+    """Write a whole run; `top1` and `top5` are (last, best), `changes` replace record fields."""
+    path = records.record_path(root, profile, variant, recipe, seed)
+    network, _, method = recipe.split("/")[-1].rpartition("_")
+    reinforced = method == "reinforced"
+    companion = records.companion_path
+    files = records.CompanionFiles(
+        history=records.write_table(
+            companion(path, "history"), history(epochs, top1[0]), records.HISTORY_COLUMNS
+        ),
+        blocks=records.write_table(
+            companion(path, "blocks"), block_curves(maps, epochs, seed), records.BLOCK_COLUMNS
+        )
+        if reinforced
+        else None,
+        figure_data=records.write_figure_data(
+            companion(path, "figure_data"), {"right": np.array([True, False])}
+        ),
+    )
+    fields = {
+        "recipe": recipe,
+        "recipe_hash": "a1" * 32,
+        "profile": profile,
+        "variant": variant,
+        "overrides": {},
+        "settings": {
+            "network": network,
+            "depths": {"50": 14, "101": 26},
+            "width": 16,
+            "image_size": 48,
+            "epochs": epochs,
+        },
+        "network": network,
+        "method": method,
+        "seed": seed,
+        "complete": True,
+        "git": {"commit": "c0ffee" * 6 + "c0ff", "clean": True},
+        "versions": {"python": "3.11.0", "torch": "2.15.0"},
+        "hardware": {
+            "device": "cpu",
+            "device_name": "Test CPU",
+            "cpu_name": "Test CPU",
+            "cpu_count": 2,
+        },
+        "data": {
+            "name": "made-up",
+            "fingerprint": "f" * 64,
+            "train_images": 400,
+            "val_images": 100,
+            "classes": 10,
+        },
+        "wall_seconds": 61.5,
+        "images_per_second": 26.0,
+        "peak_memory_mib": 812.0,
+        "last": {
+            "epoch": epochs,
+            "top1_error_pct": top1[0],
+            "top5_error_pct": top5[0],
+            "val_loss": 1.5,
+        },
+        "best": {
+            "epoch": max(epochs - 1, 1),
+            "top1_error_pct": top1[1],
+            "top5_error_pct": top5[1],
+            "val_loss": 1.4,
+        },
+        "checkpoint_sha256": "b" * 64,
+        "files": files,
+        "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
+        "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
+    }
+    record = records.Record.model_validate(fields | changes)
+    records.write_record(record, path)
+    return record
