@@ -1,7 +1,25 @@
 """Deep Reinforced Attention Learning (Li & Chen, 2020): attention trained by recurrent critics."""
 
-from dreal_lib.backbones import create_model
-from dreal_lib.reinforce import reinforce
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dreal_lib.agent import reinforce
+    from dreal_lib.backbones import create_model
 
 __all__ = ["create_model", "reinforce"]
 __version__ = "0.1.0"
+
+_HOMES = {"create_model": "dreal_lib.backbones", "reinforce": "dreal_lib.agent"}
+
+
+def __getattr__(name: str) -> object:
+    # Not imported above: torch takes seconds to load, and a command's help needs none of it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dreal_lib' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
-from dreal_lib.reinforce import Step
+from dreal_lib.agent import Step
 
 
 class Baseline(nn.Module):
-    """A network trained by cross-entropy, behind the interface of `dreal_lib.reinforce.Agent`."""
+    """A network trained by cross-entropy, behind the interface of `dreal_lib.agent.Agent`."""
 
     def __init__(self, model: nn.Module):
         super().__init__()

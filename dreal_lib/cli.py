@@ -9,7 +9,7 @@ import typer
 
 from data_prep import cifar, embedded, imagenet, imagenette, tiny_imagenet
 from data_prep.errors import PreparationError
-from dreal_lib.errors import UserError
+from dreal_lib.errors import Interrupted, UserError
 
 app = typer.Typer(
     help="Deep Reinforced Attention Learning (Li & Chen, 2020): train, evaluate, reproduce.",
@@ -42,8 +42,6 @@ STOPPED = 130  # the shell's status for a program ended by Ctrl-C
 
 def main() -> None:
     """Runs `app`; an error meant for the user becomes one line on stderr and status 2."""
-    from dreal_lib.training import Interrupted
-
     try:
         app()
     except (UserError, PreparationError) as error:

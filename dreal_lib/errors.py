@@ -1,4 +1,4 @@
-"""The one error meant for users: a single line naming the thing, the value and the remedy."""
+"""What a user is told: errors of a single line that names the thing, the value and the remedy."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """Bad input. The command line prints it without a traceback and exits with status 2."""
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, and its checkpoint is written."""
 
 
 def unknown_choice(thing: str, value: object, choices: Iterable[str]) -> UserError:

@@ -143,7 +143,7 @@ class Page:
             compare.compare_scale(self.stored, profile, variant)
             for profile, variant in compare.scales_of(self.stored)
             if (profile, variant) != (self.parameters.profile, self.parameters.variant)
-            and variant != "custom"  # hand-made overrides: no two such runs need be alike
+            and not (variant or "").startswith("custom")  # hand-made overrides: no two such runs need be alike
         ]
 
     @property

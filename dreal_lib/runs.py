@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from dreal_lib import records
+from dreal_lib.agent import reinforce
 from dreal_lib.backbones import create_model
 from dreal_lib.baseline import Baseline
 from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
@@ -25,7 +26,6 @@ from dreal_lib.errors import UserError
 from dreal_lib.evaluation import Diagnosis, Errors, diagnose, evaluate
 from dreal_lib.images import content_fingerprint, open_image_set
 from dreal_lib.recipes import Recipe, variant_names
-from dreal_lib.reinforce import reinforce
 from dreal_lib.seeding import derived_generator, seed_initialisation
 from dreal_lib.training import Listener, Progress, Source, Trainer, actor_weights, autocast
 
@@ -154,7 +154,7 @@ def run(
 
     Raises:
         UserError: Bad input, see the modules that this one calls.
-        dreal_lib.training.Interrupted: Stopped by a signal; call again to continue.
+        dreal_lib.errors.Interrupted: Stopped by a signal; call again to continue.
     """
     device = device or choose_device()
     data = open_data(recipe, data_root, cache, device, seed, workers)

@@ -16,23 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dreal_lib.agent import Agent
 from dreal_lib.baseline import Baseline
 from dreal_lib.batches import CachedBatches, StreamedBatches
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from dreal_lib.errors import UserError
+from dreal_lib.errors import Interrupted, UserError
 from dreal_lib.evaluation import evaluate
 from dreal_lib.monitor import EpochMonitor
 from dreal_lib.optimization import create_optimizer, set_learning_rate
 from dreal_lib.recipes import Recipe
-from dreal_lib.reinforce import Agent
 from dreal_lib.seeding import derived_seed
 
 Source = CachedBatches | StreamedBatches
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal, and its checkpoint is written."""
 
 
 @dataclass

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from dreal_lib.agent import reinforce
 from dreal_lib.errors import UserError
-from dreal_lib.reinforce import reinforce
 from dreal_lib.settings import Settings
 
 CHOICES = {

@@ -21,7 +21,6 @@ from pydantic import (
     field_validator,
 )
 
-from dreal_lib.backbones import STEMS, parse_model_name
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.settings import Settings
 
@@ -101,6 +100,8 @@ class Recipe(BaseModel):
     @property
     def trained_model(self) -> str:
         """The network that is trained, e.g. "se_resnet14" where `network` is the paper's."""
+        from dreal_lib.backbones import parse_model_name  # torch: pages that list names need none
+
         attention, depth = parse_model_name(self.network)
         prefix = f"{attention}_" if attention else ""
         return f"{prefix}resnet{self.depths.get(depth, depth)}"
@@ -232,6 +233,8 @@ def _refuse_unknown_settings(values: dict[str, Any]) -> None:
 
 
 def _validated(values: dict[str, Any]) -> Recipe:
+    from dreal_lib.backbones import STEMS, parse_model_name
+
     parse_model_name(str(values.get("network", "")))
     if str(values.get("stem")) not in STEMS:
         raise unknown_choice("stem", values.get("stem"), STEMS)

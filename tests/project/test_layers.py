@@ -18,8 +18,8 @@ LAYERS = {
         "images", "normalization", "parameters", "recipes", "records",
     },
     "second floor": {
-        "baseline", "compare", "curves", "evaluation", "monitor", "notebooks", "optimization",
-        "provenance", "reinforce", "runs", "table_1", "tables", "training", "verdicts",
+        "agent", "baseline", "compare", "curves", "evaluation", "monitor", "notebooks",
+        "optimization", "provenance", "runs", "table_1", "tables", "training", "verdicts",
     },
     "roof": {"cli", "display", "figures", "page", "workflow"},
 }  # fmt: skip
