@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,8 +22,6 @@ from dreal_lib.parameters import Parameters, check_parameters
 from dreal_lib.provenance import footer_markdown
 from dreal_lib.records import StoredRecord, find_records
 from dreal_lib.tables import Table
-
-TABLE = "table_1"  # the recipes of every page so far
 
 
 class NotebookError(UserError):
@@ -88,21 +87,18 @@ def find_runs(parameters: Parameters, root: Path = PROJECT_ROOT) -> list[StoredR
         UserError: A record that cannot be read or disagrees with another.
     """
     committed, made_here = root / "book" / "records", root / "build" / "records"
-    prefix = f"{TABLE}/"
     if parameters.results == "recorded":
-        found = find_records(parameters.records_root or committed, recipe_prefix=prefix)
+        found = find_records(parameters.records_root or committed)
         return [run for run in found if _wanted(run, parameters)]
     rerun = [
         run
-        for run in find_records(
-            parameters.records_root or made_here, recipe_prefix=prefix, origin="re-run"
-        )
+        for run in find_records(parameters.records_root or made_here, origin="re-run")
         if _wanted(run, parameters)
     ]
     replaced = {(run.record.scale, run.record.recipe) for run in rerun}
     return rerun + [
         run
-        for run in find_records(committed, recipe_prefix=prefix)
+        for run in find_records(committed)
         if _wanted(run, parameters) and (run.record.scale, run.record.recipe) not in replaced
     ]
 
@@ -143,15 +139,29 @@ class Page:
             compare.compare_scale(self.stored, profile, variant)
             for profile, variant in compare.scales_of(self.stored)
             if (profile, variant) != (self.parameters.profile, self.parameters.variant)
-            and not (variant or "").startswith("custom")  # hand-made overrides: no two such runs need be alike
+            # Of hand-made overrides no two runs need be alike.
+            and not (variant or "").startswith("custom")
         ]
 
     @property
     def runs(self) -> list[StoredRecord]:
-        """The runs that this page is made of: its network's reinforced ones, or the whole table."""
+        """The runs that this page is made of."""
         if self.name == "table_1":
             return self.comparison.runs
-        return list(self._network.reinforced.runs)
+        if self.name == "fig_6":
+            return list(self._network.reinforced.runs)
+        return [run for runs in self.pair() for run in runs]
+
+    def pair(self) -> tuple[list[StoredRecord], list[StoredRecord]]:
+        """Baseline and reinforced runs of the page's network, seed by seed; empty if not run."""
+        network = self._network
+        if not network.pairable:
+            return [], []
+        shared = set(network.baseline.seeds) & set(network.reinforced.seeds)
+        return tuple(  # both are sorted by seed
+            [run for run in row.runs if run.record.seed in shared]
+            for row in (network.baseline, network.reinforced)
+        )
 
     @property
     def _network(self) -> compare.NetworkComparison:
@@ -193,8 +203,8 @@ class Page:
 
     def figure(
         self,
-        draw: Callable[[pd.DataFrame], object],
-        blocks: pd.DataFrame,
+        draw: Callable[[Any], object],
+        data: Any,
         *,
         caption: str,
         alt: str,
@@ -203,18 +213,18 @@ class Page:
         """Show a figure, or in its place how to make the run that it lacks.
 
         Args:
-            draw: A function of `dreal_lib.figures`.
-            blocks: What it draws.
+            draw: A function from the data to a figure.
+            data: What it draws; None, or something empty, if there is no run.
             caption: One paragraph.
             alt: What a reader who does not see the figure needs to know.
             label: What `{numref}` finds it by.
         """
-        if blocks.empty:
+        if data is None or (hasattr(data, "__len__") and len(data) == 0):
             self.missing()
             return
         from dreal_lib import figures
 
-        svg = figures.to_svg(draw(blocks))
+        svg = figures.to_svg(draw(data))
         _display(
             {"image/svg+xml": svg, "text/plain": alt},
             {
@@ -269,8 +279,9 @@ class Page:
         data_root = str(self.parameters.data_root or "DATA")
         commands = verdicts.missing_runs(self.comparison, self.parameters.seeds, data_root)
         if self.name != "table_1":
-            recipe = self._network.reinforced.recipe
-            commands = [command for command in commands if f" {recipe} " in command]
+            rows = (self._network.baseline, self._network.reinforced)
+            recipes = [row.recipe for row in (rows[1:] if self.name == "fig_6" else rows)]
+            commands = [c for c in commands if any(f" {recipe} " in c for recipe in recipes)]
         if commands:
             _markdown(
                 f"Not run at scale {self.parameters.scale}; each command makes one run "
