@@ -192,9 +192,17 @@ class StreamedBatches:
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for images, labels in loader:
+        for images, labels in _one_line_errors(loader):
             images = images.to(self.device, non_blocking=True, memory_format=self.format)
             yield images, labels.to(self.device, non_blocking=True)
+
+
+def _one_line_errors(loader: DataLoader) -> Iterator[list[Tensor]]:
+    # A worker process hands its error over with a traceback in the message.
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).splitlines()[-1].split("UserError: ")[-1]) from None
 
 
 def _batch_count(count: int, batch_size: int, training: bool) -> int:

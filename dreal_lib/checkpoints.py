@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts, sort_keys=True)
     header = {"facts": text, "content_sha256": _content_hash(tensors, text)}
-    return write_bytes_atomic(path, save(tensors, metadata=header))
+    return write_bytes_atomic(path, _sorted_header(save(tensors, metadata=header)))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -74,6 +74,14 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path | st
                 f"{tuple(value.shape)}; give the recipe and profile it was trained with"
             )
     model.load_state_dict(tensors)
+
+
+def _sorted_header(content: bytes) -> bytes:
+    # safetensors writes the metadata in random order; equal runs shall leave equal files.
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _content_hash(tensors: dict[str, Tensor], facts: str) -> str:

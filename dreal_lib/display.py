@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe
 from dreal_lib.training import Progress
 
@@ -50,14 +51,20 @@ class TrainingDisplay:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # a machine that trains need not have it; the CSV holds the same
             return
-        epoch = int(row["epoch"])
-        with SummaryWriter(self.folder / "tensorboard") as writer:
-            for name, value in row.items():
-                writer.add_scalar(f"training/{name}", value, epoch)
-            for block in progress.blocks:
-                if block["epoch"] == epoch:
-                    for name in ("critique_mean", "reward_mean", "correlation"):
-                        writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+        epoch, folder = int(row["epoch"]), self.folder / "tensorboard"
+        try:
+            with SummaryWriter(folder) as writer:
+                for name, value in row.items():
+                    writer.add_scalar(f"training/{name}", value, epoch)
+                for block in progress.blocks:
+                    if block["epoch"] == epoch:
+                        for name in ("critique_mean", "reward_mean", "correlation"):
+                            writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {folder}: {error.strerror or error}; free some space or choose "
+                f"another folder with --run"
+            ) from None
 
 
 def _line(recipe: Recipe, row: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dreal_lib.errors import UserError
 
@@ -76,7 +76,7 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
     manifest = _read_manifest(root)
     titles = {item["name"]: item.get("title", item["name"]) for item in manifest.get("classes", [])}
     return ImageSet(
-        name=manifest.get("name", root.name),
+        name=manifest.get("name") or root.resolve().name,
         train=_list_split(root, "train", kept),
         val=_list_split(root, "val", kept),
         titles=tuple(titles.get(name, name) for name in kept),
@@ -100,7 +100,7 @@ def _list_split(root: Path, split: str, classes: tuple[str, ...]) -> Split:
     files, labels = [], []
     for label, name in enumerate(classes):
         folder = root / split / name
-        found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in folder.glob("*") if _is_image(p))
         if not found and split == "train":
             raise UserError(f"class folder {folder} holds no image; add some or remove it")
         files += [p.relative_to(root).as_posix() for p in found]
@@ -110,27 +110,46 @@ def _list_split(root: Path, split: str, classes: tuple[str, ...]) -> Split:
     return Split(root, tuple(files), np.asarray(labels, dtype=np.int64), classes)
 
 
+def _is_image(path: Path) -> bool:
+    # Hidden files: some systems leave "._name.jpg" beside each file they copy, which is no image.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def _read_manifest(root: Path) -> dict:
     path = root / "manifest.json"
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); prepare the set again") from None
+    classes = manifest.get("classes", []) if isinstance(manifest, dict) else None
+    if not isinstance(classes, list) or not all(
+        isinstance(item, dict) and "name" in item for item in classes
+    ):
+        raise UserError(
+            f"{path} is no manifest (an object whose classes are a list of names and titles); "
+            f"prepare the set again, or remove it"
+        )
+    return manifest
 
 
 def read_image(path: Path) -> Image.Image:
     """Decodes an image to RGB.
 
     Raises:
-        UserError: It cannot be decoded, with the file's name.
+        UserError: It cannot be decoded, or has more than 8 bits a channel (Pillow would clip it to
+            white); with the file's name.
     """
     try:
         with Image.open(path) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise ValueError(f"mode {image.mode}, not 8 bits a channel")
+            if image.mode == "P":  # with transparency, Pillow wants the detour
+                return image.convert("RGBA").convert("RGB")
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = str(error).replace("\n", " ")
+    except Exception as error:  # on a damaged file, decoders raise what they like
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"cannot decode image {path} ({reason}); replace or remove the file"
         ) from None

@@ -7,10 +7,11 @@ epoch can be continued from them.
 import torch
 from torch import Tensor
 
-from dreal_lib.reinforce import Step
+from dreal_lib.agent import Step
 from dreal_lib.reward import predicted_right
 
 SATURATED_BELOW = 0.01  # a critique that its gates can move by less is called saturated
+ROUNDING = 1e-12  # of a mean square; a variance below it is rounding, not spread
 
 _LOSSES = ("classification_loss", "quality_loss", "regression_loss")
 _SUMS = ("n", "q", "r", "qq", "rr", "qr", "right", "right_r", "saturated")
@@ -59,7 +60,8 @@ class EpochMonitor:
                 continue
             n = s["n"]
             q, r = s["q"] / n, s["r"] / n
-            spread = ((s["qq"] / n - q * q) * (s["rr"] / n - r * r)) ** 0.5 if n > 1 else 0.0
+            q_variance = _variance(s["qq"] / n, q)
+            r_variance = _variance(s["rr"] / n, r)
             rows.append(
                 {
                     "map": name,
@@ -69,15 +71,20 @@ class EpochMonitor:
                     "right_share": s["right"] / n,
                     "reward_right_mean": s["right_r"] / s["right"] if s["right"] else float("nan"),
                     "critique_rmse": max(0.0, s["qq"] / n - 2 * s["qr"] / n + s["rr"] / n) ** 0.5,
-                    "correlation": _ratio(s["qr"] / n - q * r, spread),
+                    "correlation": _correlation(s["qr"] / n - q * r, q_variance, r_variance),
                     "saturated_share": s["saturated"] / n,
                 }
             )
         return rows
 
 
-def _ratio(covariance: float, spread: float | complex) -> float:
-    # A constant critique has no correlation; rounding may leave a tiny spread of either sign.
-    if isinstance(spread, complex) or spread < 1e-12:
+def _variance(mean_square: float, mean: float) -> float:
+    # The difference of two nearly equal sums leaves a rest of either sign where all are equal.
+    variance = mean_square - mean * mean
+    return variance if variance > ROUNDING * mean_square else 0.0
+
+
+def _correlation(covariance: float, q_variance: float, r_variance: float) -> float:
+    if not q_variance * r_variance:  # a constant has no correlation
         return float("nan")
-    return max(-1.0, min(1.0, covariance / spread))
+    return max(-1.0, min(1.0, covariance / (q_variance * r_variance) ** 0.5))

@@ -35,8 +35,8 @@ def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def decay_factor(recipe: Recipe, epoch: int) -> float:
-    """What the initial learning rate is multiplied by in an epoch (from 0)."""
-    passed = sum(epoch >= round(share * recipe.epochs) for share in recipe.milestones)
+    """What the initial learning rate is multiplied by in an epoch (from 0; there it is 1)."""
+    passed = sum(epoch >= max(1, round(share * recipe.epochs)) for share in recipe.milestones)
     return 0.1**passed
 
 

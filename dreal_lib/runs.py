@@ -21,6 +21,7 @@ from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
 from dreal_lib.blocks import find_maps
 from dreal_lib.cache import open_cache
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.counterfactual import Bypass
 from dreal_lib.environment import environment_facts
 from dreal_lib.errors import UserError
 from dreal_lib.evaluation import Diagnosis, Errors, diagnose, evaluate
@@ -171,7 +172,9 @@ def run(
     weights_hash = save_checkpoint(
         folder / WEIGHTS, actor_weights(learner), {"recipe": recipe.model_dump(mode="json")}
     )
-    diagnosis = diagnose(learner.actor, data.val.epoch(), maps, recipe.dreal.gamma)
+    # In fp32 whatever the training's precision: rewards are small differences.
+    how = Bypass(recipe.dreal.bypass_mean, recipe.dreal.later_maps)
+    diagnosis = diagnose(learner.actor, data.val.epoch(), maps, recipe.dreal.gamma, how)
     path = records.record_path(records_root, recipe.profile, recipe.variant, recipe.name, seed)
     record = _record(recipe, seed, data, progress, diagnosis, weights_hash, device, path)
     records.write_record(record, path)

@@ -56,9 +56,3 @@ def refusing_chance(device: torch.device) -> Iterator[None]:
             "the network drops at random in its forward pass (dropout or the like), so the two "
             "terms of Eq. 1 would differ by chance; try reward_statistics='running'"
         )
-
-
-def make_deterministic() -> None:
-    """Makes runs on the same hardware and versions repeatable bit by bit, at some cost in speed."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,117 @@
+"""The optimizer's groups and the schedule of the learning rate."""
+
+import pytest
+import torch
+from tiny_images import tiny_recipe
+
+from dreal_lib.agent import reinforce
+from dreal_lib.attention import create_attention
+from dreal_lib.backbones import create_model
+from dreal_lib.baseline import Baseline
+from dreal_lib.optimization import create_optimizer, decay_factor, set_learning_rate
+from dreal_lib.recipes import load_recipe
+
+ROW = "table_1/se_resnet50_reinforced"
+
+
+def learner_and_optimizer(attention="srm", reinforced=True, **dreal):
+    recipe = tiny_recipe(
+        weight_decay=0.01,
+        learning_rate=0.2,
+        momentum=0.8,
+        dreal={name: value for name, value in dreal.items()},
+    )
+    model = create_model(f"{attention}_resnet14", 3, width=4, stem="cifar")
+    learner = reinforce(model, 16) if reinforced else Baseline(model)
+    return learner, create_optimizer(learner, recipe)
+
+
+def value_of(optimizer, parameter, key):
+    (value,) = [
+        group[key]
+        for group in optimizer.param_groups
+        for member in group["params"]
+        if member is parameter
+    ]
+    return value
+
+
+@pytest.mark.parametrize("attention", ["se", "cbam", "srm"])
+@pytest.mark.parametrize("reinforced", [False, True])
+@pytest.mark.parametrize("critic_lr", [None, 0.5])
+def test_each_parameter_is_in_exactly_one_group(attention, reinforced, critic_lr):
+    learner, optimizer = learner_and_optimizer(attention, reinforced, critic_lr=critic_lr)
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in learner.parameters())
+    assert len(set(grouped)) == len(grouped)
+    assert all(group["momentum"] == 0.8 for group in optimizer.param_groups)
+
+
+def test_srms_own_parameters_are_not_decayed_and_all_others_are():
+    learner, optimizer = learner_and_optimizer("srm")
+    kinds = {True: 0, False: 0}
+    for name, parameter in learner.named_parameters():
+        exempt = ".attention." in name
+        kinds[exempt] += 1
+        assert value_of(optimizer, parameter, "weight_decay") == (0.0 if exempt else 0.01), name
+    # Of each of the four blocks: the CFC's weight, and weight and bias of its BN.
+    assert kinds[True] == 4 * len(list(create_attention("srm", 16).parameters())) == 12
+
+
+@pytest.mark.parametrize("attention", ["se", "cbam"])
+def test_nothing_else_is_exempt_from_decay(attention):
+    _, optimizer = learner_and_optimizer(attention)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.01}
+
+
+@pytest.mark.parametrize(("critic_lr", "expected"), [(None, 0.2), (0.5, 0.5)])
+def test_critics_have_their_own_rate_if_one_is_set(critic_lr, expected):
+    learner, optimizer = learner_and_optimizer("cbam", critic_lr=critic_lr)
+    for parameter in learner.critics.parameters():
+        assert value_of(optimizer, parameter, "lr") == expected
+        assert value_of(optimizer, parameter, "weight_decay") == 0.01
+    for parameter in learner.actor.parameters():
+        assert value_of(optimizer, parameter, "lr") == 0.2
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"),
+    [(0, 1), (29, 1), (30, 0.1), (59, 0.1), (60, 0.01), (89, 0.01), (90, 0.001), (99, 0.001)],
+)
+def test_the_papers_schedule(epoch, factor):
+    recipe = load_recipe(ROW, "paper")  # 100 epochs, divided by 10 at 30, 60, 90
+    assert decay_factor(recipe, epoch) == pytest.approx(factor, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "drops"), [(12, [6, 9, 11]), (40, [20, 30, 36]), (1, []), (2, [1])]
+)
+def test_milestones_are_shares_of_the_epochs(epochs, drops):
+    recipe = load_recipe(ROW, overrides={"epochs": epochs, "milestones": [0.5, 0.75, 0.9]})
+    factors = [decay_factor(recipe, epoch) for epoch in range(epochs)]
+    assert factors[0] == 1
+    found = [epoch for epoch in range(1, epochs) if factors[epoch] < factors[epoch - 1]]
+    assert found == drops
+
+
+def test_all_rates_decay_together_from_their_first_values():
+    _, optimizer = learner_and_optimizer(critic_lr=0.5)
+    recipe = load_recipe(ROW, "paper", overrides={"learning_rate": 0.2})
+    for epoch, factor in ((95, 0.001), (0, 1), (40, 0.1), (40, 0.1)):  # in any order, repeatedly
+        assert set_learning_rate(optimizer, recipe, epoch) == pytest.approx(0.2 * factor)
+        for group in optimizer.param_groups:
+            first = 0.5 if group["initial_lr"] == 0.5 else 0.2
+            assert group["lr"] == pytest.approx(first * factor)
+
+
+def test_a_step_is_sgd_with_momentum_and_decay_as_written_by_hand():
+    learner, optimizer = learner_and_optimizer("se", reinforced=False)
+    parameter = learner.actor.fc.weight
+    value, momentum = parameter.detach().clone(), torch.zeros_like(parameter)
+    for step in range(3):
+        gradient = torch.full_like(parameter, 0.3 * (step + 1))
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        momentum = 0.8 * momentum + gradient + 0.01 * value
+        value = value - 0.2 * momentum
+        torch.testing.assert_close(parameter.detach(), value)
