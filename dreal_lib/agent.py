@@ -93,7 +93,10 @@ class Agent(nn.Module):
         self.critics = nn.ModuleDict(
             {
                 key: RecurrentCritic(
-                    group[0].size, settings.critic_init, settings.critic_input_norm
+                    group[0].size,
+                    settings.critic_init,
+                    settings.critic_input_norm,
+                    settings.critic_hidden,
                 )
                 for key, group in self.groups.items()
             }
@@ -260,6 +263,7 @@ def reinforce(
     critic_init: str = "pytorch",
     critic_input_norm: str = "off",
     critic_lr: float | None = None,
+    critic_hidden: int = 1,
     classification_loss: Loss = F.cross_entropy,
     generator: torch.Generator | None = None,
 ) -> Agent:
@@ -273,7 +277,7 @@ def reinforce(
         gamma: Penalty of Eq. 1 for an image predicted wrong.
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
             reward_statistics, loss_reduction, spatial_state, critic_init, critic_input_norm,
-            critic_lr: See `dreal_lib.settings.Settings`.
+            critic_lr, critic_hidden: See `dreal_lib.settings.Settings`.
         classification_loss: L_c from logits (B, K) and labels (B,).
         generator: Draws the blocks to bypass; a new one by default.
 
@@ -297,6 +301,7 @@ def reinforce(
         critic_init=critic_init,
         critic_input_norm=critic_input_norm,
         critic_lr=critic_lr,
+        critic_hidden=critic_hidden,
     )
     if isinstance(stages, str):
         raise UserError(f"stages must be a list of names; got {stages!r}; try [{stages!r}]")

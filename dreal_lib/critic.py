@@ -3,7 +3,11 @@
 Q_l = h_l, and h_l, c_l = LSTM(concat(F~_l, A_l), h_{l-1}, c_{l-1}), Eqs. 2 and 3, from zero states.
 As h = o*tanh(c) and |c| grows by less than 1 a block, block l (from 1) has |Q| < tanh(l).
 
-Letters: L blocks of a stage, B batch, S size of a map (C for channel maps, H*W for spatial ones).
+A larger critic (section 4.1 mentions some without details) has several cells, of which the hidden
+state is a learned sum, still a scalar: h = w.(o*tanh(c)). Then |Q| < |w|_1 * tanh(l).
+
+Letters: L blocks of a stage, B batch, S size of a map (C for channel maps, H*W for spatial ones),
+N cells of the LSTM.
 """
 
 import math
@@ -19,13 +23,17 @@ class RecurrentCritic(nn.Module):
 
     Args:
         map_size: S. The LSTM's input is 2S wide.
-        init: "pytorch" (uniform in +-1/sqrt(hidden) = +-1), or "fan_in" (+-1/sqrt(2S)).
+        init: "pytorch" (uniform in +-1/sqrt(N), for one cell +-1), or "fan_in" (+-1/sqrt(2S)).
         input_norm: "off", or "layer" (layer norm without parameters on the input).
+        hidden: N; the paper's critic has one cell.
     """
 
-    def __init__(self, map_size: int, init: str = "pytorch", input_norm: str = "off"):
+    def __init__(
+        self, map_size: int, init: str = "pytorch", input_norm: str = "off", hidden: int = 1
+    ):
         super().__init__()
-        self.lstm = nn.LSTM(input_size=2 * map_size, hidden_size=1)
+        projection = 1 if hidden > 1 else 0  # 0: none
+        self.lstm = nn.LSTM(2 * map_size, hidden, proj_size=projection)
         self.norm = nn.LayerNorm(2 * map_size, elementwise_affine=False)
         self.normalises = input_norm == "layer"
         if init == "fan_in":
@@ -54,8 +62,8 @@ class RecurrentCritic(nn.Module):
     def gate_sensitivity(self, states: Tensor, maps: Tensor, critiques: Tensor) -> Tensor:
         """How far a unit change of the gates' pre-activations could move each critique, (L, B).
 
-        The sum over the four gates of |dh/d(pre-activation)| at the block itself. Near 0 the
-        critique can no longer learn: its gates are saturated.
+        The sum over the four gates of each cell of |dh/d(pre-activation)| at the block itself.
+        Near 0 the critique can no longer learn: its gates are saturated.
 
         Args:
             states, maps: As for `forward`.
@@ -65,18 +73,19 @@ class RecurrentCritic(nn.Module):
         lstm = self.lstm
         gates = torch.nn.functional.linear(
             self._inputs(states, maps), lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0
-        ) + previous.unsqueeze(2) * lstm.weight_hh_l0.squeeze(1)  # (L, B, 4)
-        i, f, o = (torch.sigmoid(gates[..., k]) for k in (0, 1, 3))  # torch's order: i, f, g, o
-        g = torch.tanh(gates[..., 2])
+        ) + previous.unsqueeze(2) * lstm.weight_hh_l0.squeeze(1)  # (L, B, 4N)
+        gates = gates.unflatten(2, (4, lstm.hidden_size))  # torch's order: i, f, g, o
+        i, f, o = (torch.sigmoid(gates[:, :, k]) for k in (0, 1, 3))  # (L, B, N)
+        g = torch.tanh(gates[:, :, 2])
+        weights = lstm.weight_hr_l0[0].abs() if lstm.proj_size else 1.0  # dQ/d(o*tanh(c)), (N,)
         cell, sensitivities = torch.zeros_like(g[0]), []
         for l in range(len(g)):  # noqa: E741 -- the paper's index
             before, cell = cell, f[l] * cell + i[l] * g[l]
             through_cell = i[l] * (1 - i[l]) * g[l].abs() + i[l] * (1 - g[l] ** 2)
             through_cell = through_cell + f[l] * (1 - f[l]) * before.abs()
             squashed = torch.tanh(cell)
-            sensitivities.append(
-                o[l] * (1 - o[l]) * squashed.abs() + o[l] * (1 - squashed**2) * through_cell
-            )
+            of_cells = o[l] * (1 - o[l]) * squashed.abs() + o[l] * (1 - squashed**2) * through_cell
+            sensitivities.append((weights * of_cells).sum(1))
         return torch.stack(sensitivities)
 
 

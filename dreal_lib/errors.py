@@ -7,6 +7,9 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input. The command line prints it without a traceback and exits with status 2."""
 
+    def _render_traceback_(self) -> list[str]:  # IPython calls it: one line in a notebook, too
+        return [str(self)]
+
 
 class Interrupted(Exception):
     """Training was stopped by a signal, and its checkpoint is written."""

@@ -89,7 +89,7 @@ def critique_and_reward(blocks: pd.DataFrame) -> Figure:
     """
     _refuse_empty(blocks)
     with mpl.rc_context(STYLE):
-        panels = _grid(list(dict.fromkeys(blocks["map"])))
+        panels = block_grid(list(dict.fromkeys(blocks["map"])))
         figure, axes = _panel_grid(panels)
         for name, axis in axes.items():
             curves = blocks[blocks["map"] == name]
@@ -154,9 +154,9 @@ def critique_quality(blocks: pd.DataFrame) -> Figure:
     _refuse_empty(blocks)
     ink, blue = PALETTE["critique"], PALETTE["reward"]
     columns = {
-        "correlation": ("correlation with R", _fading(blue, ink), -1.0, 1.0),
-        "critique_rmse": ("error of Q (RMSE)", _fading(ink), 0.0, None),
-        "saturated_share": ("share saturated", _fading(ink), 0.0, 1.0),
+        "correlation": ("correlation with R", fading(blue, ink), -1.0, 1.0),
+        "critique_rmse": ("error of Q (RMSE)", fading(ink), 0.0, None),
+        "saturated_share": ("share saturated", fading(ink), 0.0, 1.0),
     }
     with mpl.rc_context(STYLE):
         maps = list(dict.fromkeys(blocks["map"]))
@@ -206,7 +206,7 @@ def _stages(maps: Sequence[str]) -> dict[str, list[str]]:
     return dict(sorted(stages.items()))
 
 
-def _grid(maps: Sequence[str]) -> list[list[str]]:
+def block_grid(maps: Sequence[str]) -> list[list[str]]:
     """Rows of panels: a stage begins a new row and takes several if it is long."""
     stages = list(_stages(maps).values())
     if all(len(stage) == 1 for stage in stages):
@@ -307,7 +307,7 @@ def _share_limits(axes: Sequence[Axes]) -> None:
         axis.tick_params(labelleft=False)
 
 
-def _fading(colour: str, below_zero: str | None = None) -> Colormap:
+def fading(colour: str, below_zero: str | None = None) -> Colormap:
     """From clear to a colour, so that nothing is the page's own ground; grey is undefined."""
     stops = [] if below_zero is None else [to_rgba(below_zero, 1.0)]
     stops += [to_rgba(colour if below_zero is None else FAINT, 0.0), to_rgba(colour, 1.0)]

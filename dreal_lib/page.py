@@ -10,18 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dreal_lib import compare, curves, table_1, verdicts
+from dreal_lib import ablations, compare, curves, table_1, table_3, verdicts
 from dreal_lib.environment import PROJECT_ROOT
 from dreal_lib.errors import UserError
 from dreal_lib.notebooks import execute_notebook as execute_notebook
-from dreal_lib.parameters import Parameters, check_parameters
+from dreal_lib.parameters import PAGES, Parameters, check_parameters
 from dreal_lib.provenance import footer_markdown
 from dreal_lib.records import StoredRecord, find_records
 from dreal_lib.tables import Table
+
+if TYPE_CHECKING:
+    from dreal_lib.schematic import Schematic
+
+# How a page sorts the runs of one scale into rows, where it is not into those of Table 1.
+COMPARE = {"table_3": table_3.compare_stages, "ablations": ablations.compare_changes}
 
 
 class NotebookError(UserError):
@@ -52,7 +58,8 @@ def start(name: str, namespace: Mapping[str, object]) -> "Page":
     """
     with _one_line():
         parameters = check_parameters(name, _parameters_of(namespace))
-        page = Page(name, parameters, tuple(find_runs(parameters)))
+        runs = find_runs(parameters) if "records_root" in PAGES[name] else []
+        page = Page(name, parameters, tuple(runs))
         _ = page.comparison  # refuses seeds that are not alike before anything is shown
         return page
 
@@ -128,15 +135,17 @@ class Page:
 
     @cached_property
     def comparison(self) -> compare.ScaleComparison:
-        """The runs at the scale of this page, sorted into the rows of Table 1."""
-        chosen = self.parameters
-        return compare.compare_scale(self.stored, chosen.profile, chosen.variant)
+        """The runs at the scale of this page, sorted into the rows of its table."""
+        return self._compare(self.parameters.profile, self.parameters.variant)
+
+    def _compare(self, profile: str, variant: str | None) -> compare.ScaleComparison:
+        return COMPARE.get(self.name, compare.compare_scale)(self.stored, profile, variant)
 
     @cached_property
     def other_scales(self) -> list[compare.ScaleComparison]:
         """The same for every other named scale that there are runs of."""
         return [
-            compare.compare_scale(self.stored, profile, variant)
+            self._compare(profile, variant)
             for profile, variant in compare.scales_of(self.stored)
             if (profile, variant) != (self.parameters.profile, self.parameters.variant)
             # Of hand-made overrides no two runs need be alike.
@@ -146,7 +155,7 @@ class Page:
     @property
     def runs(self) -> list[StoredRecord]:
         """The runs that this page is made of."""
-        if self.name == "table_1":
+        if not self._about_one_network:
             return self.comparison.runs
         if self.name == "fig_6":
             return list(self._network.reinforced.runs)
@@ -162,6 +171,10 @@ class Page:
             [run for run in row.runs if run.record.seed in shared]
             for row in (network.baseline, network.reinforced)
         )
+
+    @property
+    def _about_one_network(self) -> bool:
+        return "network" in PAGES[self.name]
 
     @property
     def _network(self) -> compare.NetworkComparison:
@@ -185,6 +198,17 @@ class Page:
         return {
             network.network: table_1_costs(network.network) for network in self.comparison.networks
         }
+
+    def schematic(self) -> "Schematic":
+        """The page's network and its critics, read now; for Fig. 1.
+
+        Raises:
+            NotebookError: An image size for which the network has no attention.
+        """
+        with _one_line():
+            from dreal_lib.schematic import describe
+
+            return describe(self.parameters.network, self.parameters.image_size)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.
@@ -246,6 +270,20 @@ class Page:
         )
         self.show(table, curves.CURVE_TABLE_CAPTION, "tab-curves")
 
+    def show_critics(self) -> None:
+        """Show how good the critics of each ablation are, and what they judged, by stage."""
+        with _one_line():
+            errors = ablations.critic_error_table(self.comparison)
+            rewards = ablations.critic_reward_table(self.comparison)
+        self.show(errors, ablations.ERRORS_CAPTION, "tab-critic-errors")
+        self.show(rewards, ablations.REWARDS_CAPTION, "tab-critic-rewards")
+
+    def say_depth(self) -> None:
+        """Say whether critics and attention do better in deep stages."""
+        with _one_line():
+            sentences = ablations.depth_sentences(self.comparison)
+        self.say(sentences)
+
     def show_other_scales(self) -> None:
         """Show what was run at other scales than this page's."""
         others = [comparison for comparison in self.other_scales if comparison.runs]
@@ -278,7 +316,7 @@ class Page:
         """Say which runs this page lacks, with the commands that make them; else nothing."""
         data_root = str(self.parameters.data_root or "DATA")
         commands = verdicts.missing_runs(self.comparison, self.parameters.seeds, data_root)
-        if self.name != "table_1":
+        if self._about_one_network:
             rows = (self._network.baseline, self._network.reinforced)
             recipes = [row.recipe for row in (rows[1:] if self.name == "fig_6" else rows)]
             commands = [c for c in commands if any(f" {recipe} " in c for recipe in recipes)]
@@ -290,12 +328,15 @@ class Page:
 
     def footer(self) -> None:
         """Show how the page was made: command, records, recipes, commit, data, time, hardware."""
+        if "records_root" not in PAGES[self.name]:
+            _markdown(_footer_without_runs(self.name, self.parameters))
+            return
         _markdown(footer_markdown(self.name, self.parameters, self.runs, self._stopped))
 
     @property
     def _stopped(self) -> list[StoredRecord]:
         rows: Iterable[compare.Row] = self.comparison.rows
-        if self.name != "table_1":
+        if self._about_one_network:
             rows = [self._network.reinforced]
         return [run for row in rows for run in row.stopped]
 
@@ -307,6 +348,15 @@ class Page:
         from myst_nb import glue
 
         glue(f"{self.name}_{name}", text, display=False)
+
+
+def _footer_without_runs(name: str, parameters: Parameters) -> str:
+    given = " ".join(f"-p {key}={getattr(parameters, key)}" for key in PAGES[name])
+    return (
+        f"- Made by: `dreal execute book/notebooks/{name}.py {name}.ipynb {given}`\n"
+        "- Made from: the library's code alone, by `dreal_lib/schematic.py` and "
+        "`dreal_lib/schematic_figure.py`; no training run enters this page"
+    )
 
 
 def _markdown(text: str) -> None:

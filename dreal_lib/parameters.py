@@ -18,7 +18,16 @@ Results = Literal["recorded", "rerun"]
 _COMMON = ("profile", "variant", "seeds", "results", "records_root", "data_root")
 
 # The parameters of each notebook, by its name.
-PAGES: dict[str, tuple[str, ...]] = {"table_1": _COMMON, "fig_6": (*_COMMON, "network")}
+PAGES: dict[str, tuple[str, ...]] = {
+    "fig_1": ("network", "image_size"),
+    "table_1": _COMMON,
+    "fig_6": (*_COMMON, "network"),
+    "table_3": _COMMON,
+    "ablations": _COMMON,
+}
+
+# Below, networks shrink images to nothing; above, a spatial map's critic outgrows the network.
+IMAGE_SIZES = (32, 1024)
 
 # The variant that `variant="default"` means; a profile that is not named here is run as it is.
 DEFAULT_VARIANTS = {"desktop": "two_cores"}
@@ -37,6 +46,7 @@ class Parameters:
         records_root: Where the runs of `results` lie instead of the usual place, or None.
         data_root: The data that the commands on the page shall name, or None.
         network: The network that a page about one network shows.
+        image_size: Side in pixels of the images for which a page shows shapes.
     """
 
     profile: str = "desktop"
@@ -46,6 +56,7 @@ class Parameters:
     records_root: Path | None = None
     data_root: Path | None = None
     network: str = "se_resnet50"
+    image_size: int = 224
 
     @property
     def scale(self) -> str:
@@ -76,7 +87,23 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
         records_root=_folder("records_root", given.get("records_root", "")),
         data_root=_folder("data_root", given.get("data_root", "")),
         network=_choice("network", given.get("network", "se_resnet50"), TABLE_1),
+        image_size=check_image_size(given.get("image_size", 224)),
     )
+
+
+def check_image_size(value: object) -> int:
+    """A side for which shapes can be shown.
+
+    Raises:
+        UserError: Not a whole number of pixels, or too few or too many.
+    """
+    least, most = IMAGE_SIZES
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(
+            f"image_size must be a whole number of pixels from {least} to {most}; got {value!r}; "
+            "try 224"
+        )
+    return value
 
 
 def _names(folder: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.parameters import Parameters
+from dreal_lib.parameters import PAGES, Parameters
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.tables import Marked, Table
 
@@ -53,7 +53,7 @@ def page_command(page: str, parameters: Parameters) -> str:
     if parameters.seeds is not None:
         given["seeds"] = "[" + ",".join(str(seed) for seed in parameters.seeds) + "]"
     given["results"] = parameters.results
-    if page != "table_1":
+    if "network" in PAGES[page]:
         given["network"] = parameters.network
     if parameters.records_root is not None:
         given["records_root"] = _shown(parameters.records_root)

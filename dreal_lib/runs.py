@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from dreal_lib import records
 from dreal_lib.agent import reinforce
@@ -19,18 +21,21 @@ from dreal_lib.backbones import create_model
 from dreal_lib.baseline import Baseline
 from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
 from dreal_lib.blocks import find_maps
+from dreal_lib.boxes import open_objects
 from dreal_lib.cache import open_cache
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.counterfactual import Bypass
 from dreal_lib.environment import environment_facts
 from dreal_lib.errors import UserError
-from dreal_lib.evaluation import Diagnosis, Errors, diagnose, evaluate
+from dreal_lib.evaluation import Errors, diagnose, evaluate
 from dreal_lib.images import content_fingerprint, open_image_set
+from dreal_lib.localization import can_explain, localize
 from dreal_lib.recipes import Recipe, variant_names
 from dreal_lib.seeding import derived_generator, seed_initialisation
 from dreal_lib.training import Listener, Progress, Source, Trainer, actor_weights, autocast
 
 WEIGHTS = "weights.safetensors"
+PERTURBATION_STEPS = 8  # of the deletion and insertion curves, each a forward pass an image
 
 
 @dataclass(frozen=True)
@@ -175,10 +180,24 @@ def run(
     # In fp32 whatever the training's precision: rewards are small differences.
     how = Bypass(recipe.dreal.bypass_mean, recipe.dreal.later_maps)
     diagnosis = diagnose(learner.actor, data.val.epoch(), maps, recipe.dreal.gamma, how)
+    figures = diagnosis.arrays() | _localized(learner.actor, data, recipe, data_root)
     path = records.record_path(records_root, recipe.profile, recipe.variant, recipe.name, seed)
-    record = _record(recipe, seed, data, progress, diagnosis, weights_hash, device, path)
+    record = _record(recipe, seed, data, progress, figures, weights_hash, device, path)
     records.write_record(record, path)
     return path
+
+
+def _localized(
+    model: nn.Module, data: Data, recipe: Recipe, data_root: Path
+) -> dict[str, np.ndarray]:
+    """Where the network looks on the validation images; empty without pytorch-grad-cam."""
+    if not can_explain():
+        return {}
+    images = open_image_set(data_root, recipe.classes)
+    crops = Crops(recipe.image_size, recipe.resize)
+    objects = open_objects(images.val, crops, squared=recipe.decoded_cache)
+    found = localize(model, data.val.epoch(), objects, steps=PERTURBATION_STEPS)
+    return found.arrays() | {"titles": np.array(images.titles)}
 
 
 def evaluate_weights(
@@ -211,7 +230,7 @@ def _record(
     seed: int,
     data: Data,
     progress: Progress,
-    diagnosis: Diagnosis,
+    figures: dict[str, np.ndarray],
     weights_sha256: str,
     device: torch.device,
     path: Path,
@@ -241,14 +260,14 @@ def _record(
         last=epochs[-1],
         best=min(epochs, key=lambda epoch: epoch.top1_error_pct),
         checkpoint_sha256=weights_sha256,
-        files=_write_companions(path, progress, diagnosis),
+        files=_write_companions(path, progress, figures),
         command=command_of(recipe, seed),
         created=datetime.now(UTC),
     )
 
 
 def _write_companions(
-    path: Path, progress: Progress, diagnosis: Diagnosis
+    path: Path, progress: Progress, figures: dict[str, np.ndarray]
 ) -> records.CompanionFiles:
     def beside(kind: str) -> Path:
         return records.companion_path(path, kind)
@@ -261,7 +280,7 @@ def _write_companions(
     return records.CompanionFiles(
         history=records.write_table(beside("history"), history, records.HISTORY_COLUMNS),
         blocks=blocks,
-        figure_data=records.write_figure_data(beside("figure_data"), diagnosis.arrays()),
+        figure_data=records.write_figure_data(beside("figure_data"), figures),
     )
 
 

@@ -6,6 +6,10 @@ from typing import Literal, get_args, get_type_hints
 
 from dreal_lib.errors import UserError, unknown_choice
 
+# Settings that the first records (schema version 1) do not know. Not written at their default,
+# they leave the hash and the recorded settings of those runs what they were.
+ADDED_LATER = ("critic_hidden",)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +31,7 @@ class Settings:
         critic_init: PyTorch's initialisation of the LSTM, or one scaled by its fan-in.
         critic_input_norm: Layer norm on the critic's input.
         critic_lr: Learning rate of the critics; None is the optimizer's own.
+        critic_hidden: Cells of a critic's LSTM; several are projected to the one number Q.
 
     Raises:
         UserError: A value that is no choice of its setting, or a number that cannot be.
@@ -45,6 +50,7 @@ class Settings:
     critic_init: Literal["pytorch", "fan_in"] = "pytorch"
     critic_input_norm: Literal["off", "layer"] = "off"
     critic_lr: float | None = None
+    critic_hidden: int = 1
 
     def __post_init__(self):
         for name, kind in get_type_hints(Settings).items():
@@ -56,6 +62,15 @@ class Settings:
                 raise UserError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
         if self.critic_lr is not None and not 0 < self.critic_lr < math.inf:
             raise UserError(f"critic_lr must be above 0 and finite; got {self.critic_lr}")
+        if type(self.critic_hidden) is not int or self.critic_hidden < 1:
+            raise UserError(
+                f"critic_hidden must be a whole number above 0; got {self.critic_hidden!r}; try 16"
+            )
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+    def recorded(self) -> dict[str, object]:
+        """As a recipe writes them: without those of `ADDED_LATER` that are at their default."""
+        unchanged = [n for n in ADDED_LATER if getattr(self, n) == getattr(Settings, n)]
+        return {name: value for name, value in asdict(self).items() if name not in unchanged}

@@ -91,12 +91,12 @@ def our_errors(comparison: ScaleComparison) -> Table:
         for row, printed in zip((network.baseline, network.reinforced), own, strict=True):
             name = network.label if row is network.baseline else REINFORCED
             cells = [
-                _summary_text(row.summary(metric, epoch))
+                summary_text(row.summary(metric, epoch))
                 for metric in ("top1_error_pct", "top5_error_pct")
                 for epoch in ("last", "best")
             ]
             paper_cells = (_printed_pair(printed),) if beside else ()
-            head = _marked(name, row, comparison.scale)
+            head = marked(name, row, comparison.scale)
             rows.append((head, *cells, *paper_cells, str(len(row.seeds))))
     paper_column = (Marked("Paper", "published"),) if beside else ()
     columns = ("Network", *ERRORS, *paper_column, "n")
@@ -115,9 +115,9 @@ def our_differences(comparison: ScaleComparison) -> Table:
         rows.append(
             (
                 _paired_label(network, comparison.scale),
-                _difference_text(top1),
-                _interval_text(top1),
-                *(_difference_text(difference) for difference in others),
+                difference_text(top1),
+                interval_text(top1),
+                *(difference_text(difference) for difference in others),
                 str(top1.n if top1 else 0),
             )
         )
@@ -136,10 +136,10 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
                 continue
             difference = network.difference("top1_error_pct")
             cells = (
-                *(_summary_text(row.summary("top1_error_pct")) for row in pair),
-                _difference_text(difference),
+                *(summary_text(row.summary("top1_error_pct")) for row in pair),
+                difference_text(difference),
             )
-            head = _marked(comparison.scale, run, comparison.scale)
+            head = marked(comparison.scale, run, comparison.scale)
             rows.append((head, network.label, *cells, str(difference.n if difference else 0)))
     columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "Pairs")
     return Table(columns, tuple(rows), frozenset(range(2, 6)))
@@ -157,27 +157,27 @@ def _flops(printed: paper.Published | None, convention: float, true: float) -> t
     return (printed.printed if printed else NOTHING, f"{convention:.4f}", f"{true:.4f}")
 
 
-def _marked(text: str, row: Row, scale: str) -> Cell:
+def marked(text: str, row: Row, scale: str) -> Cell:
     return text if row.origin is None else Marked(text, row.origin, scale)
 
 
 def _paired_label(network: NetworkComparison, scale: str) -> Cell:
     if not network.pairable:
         return network.label
-    return _marked(network.label, network.baseline, scale)
+    return marked(network.label, network.baseline, scale)
 
 
-def _summary_text(summary: Summary | None) -> str:
+def summary_text(summary: Summary | None) -> str:
     return NOT_RUN if summary is None else f"{summary.mean:.2f} ± {spread_text(summary.spread)}"
 
 
-def _difference_text(difference: Difference | None) -> str:
+def difference_text(difference: Difference | None) -> str:
     if difference is None:
         return NOTHING
     return f"{signed(difference.mean)} ± {spread_text(difference.spread)}"
 
 
-def _interval_text(difference: Difference | None) -> str:
+def interval_text(difference: Difference | None) -> str:
     if difference is None or difference.low is None or difference.high is None:
         return NOTHING
     return f"{signed(difference.low)} to {signed(difference.high)}"

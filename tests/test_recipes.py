@@ -22,7 +22,8 @@ from dreal_lib.runs import command_of
 from dreal_lib.settings import Settings
 
 ROW = "table_1/se_resnet50_reinforced"
-PAIRS = sorted({name.rsplit("_", 1)[0] for name in recipe_names()})
+TABLE_1_ROWS = [name for name in recipe_names() if name.startswith("table_1/")]
+PAIRS = sorted({name.rsplit("_", 1)[0] for name in TABLE_1_ROWS})
 
 
 def refusal(*arguments, **keywords) -> str:
@@ -34,12 +35,12 @@ def refusal(*arguments, **keywords) -> str:
 
 def test_there_is_a_pair_of_rows_for_each_network_of_the_table():
     expected = {f"table_1/{network}_{m}" for network in TABLE_1 for m in ("baseline", "reinforced")}
-    assert set(recipe_names()) == expected
-    assert len(recipe_names()) == 12
+    assert set(TABLE_1_ROWS) == expected
+    assert len(TABLE_1_ROWS) == 12
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", TABLE_1_ROWS)
 def test_every_row_loads_at_every_scale(name, profile):
     recipe = load_recipe(name, profile)
     network, _, method = name.removeprefix("table_1/").rpartition("_")
@@ -246,6 +247,7 @@ def test_the_hash_changes_with_every_setting(name):
         "spatial_state": "raw",
         "critic_init": "fan_in",
         "critic_input_norm": "layer",
+        "critic_hidden": 16,
     }
     changed = load_recipe(ROW, overrides={f"dreal.{name}": (other | choices)[name]})
     assert changed.hash != load_recipe(ROW).hash
@@ -253,7 +255,7 @@ def test_the_hash_changes_with_every_setting(name):
 
 def test_the_hash_differs_between_rows_and_scales():
     hashes = {load_recipe(name, profile).hash for name in recipe_names() for profile in PROFILES}
-    assert len(hashes) == 36
+    assert len(hashes) == 3 * len(recipe_names())
 
 
 def test_the_hash_does_not_depend_on_where_values_came_from():

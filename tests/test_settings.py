@@ -22,6 +22,7 @@ CHOICES = {
     "critic_input_norm": ("off", "layer"),
 }
 NUMBERS = {"gamma": 1.0, "quality_weight": 1.0, "regression_weight": 1.0, "critic_lr": None}
+NUMBERS["critic_hidden"] = 1
 
 
 def test_the_first_choice_is_the_default():

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_serializer,
     field_validator,
 )
 
@@ -26,6 +27,7 @@ from dreal_lib.settings import Settings
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
+ROWS = ("table_*", "ablations")  # folders of rows
 ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
 NESTED = ("dreal", "depths")
 Positive = Annotated[int, Field(gt=0)]
@@ -90,6 +92,10 @@ class Recipe(BaseModel):
             _refuse_unknown_settings(value)
         return value
 
+    @field_serializer("dreal")
+    def _write_settings(self, value: Settings) -> dict[str, Any]:
+        return value.recorded()
+
     @field_validator("resize")
     @classmethod
     def _covers_the_crop(cls, value: int, info: ValidationInfo) -> int:
@@ -114,8 +120,8 @@ class Recipe(BaseModel):
 
 
 def recipe_names() -> list[str]:
-    """Names of all rows, e.g. "table_1/se_resnet50_reinforced"."""
-    rows = FOLDER.glob("table_*/*.yaml")
+    """Names of all rows, of tables and ablations, e.g. "table_1/se_resnet50_reinforced"."""
+    rows = [path for folder in ROWS for path in FOLDER.glob(f"{folder}/*.yaml")]
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in rows)
 
 

@@ -1,0 +1,360 @@
+"""Ablations: one thing of a row of Table 1 changed, all else as it was.
+
+The paper mentions some without numbers: gamma is 1 "by cross-validation" (section 3.1), larger
+critics bring "marginally additional benefit" (section 4.1), and DREAL has "more effectiveness in
+the deeper layers" (appendix B.3). Others change what it leaves open. Each recipe of
+`recipes/ablations` names its change itself, so that a new file there is a new line here. The rule
+for a claim is that of `dreal_lib.compare`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dreal_lib import paper
+from dreal_lib.compare import (
+    Difference,
+    NetworkComparison,
+    Row,
+    ScaleComparison,
+    compare_scale,
+    paired_difference,
+)
+from dreal_lib.errors import UserError
+from dreal_lib.recipes import FOLDER, ORIGIN, recipe_names
+from dreal_lib.records import Record, StoredRecord
+from dreal_lib.settings import Settings
+from dreal_lib.table_1 import (
+    NOT_RUN,
+    difference_text,
+    interval_text,
+    marked,
+    summary_text,
+)
+from dreal_lib.tables import NOTHING, Table, defined, signed
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+DIFFERENCE_COLUMNS = ("95 % interval", "n", "Pairs")
+
+TABLE_CAPTION = (
+    "Top-1 error in per cent, mean ± sample standard deviation over n seeds. Difference: to the "
+    "default run in the last epoch, paired by seed, below zero where the change errs less, with "
+    "its 95 % interval (Student's t)."
+)
+ERRORS_CAPTION = (
+    "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
+    "its correlation with the reward over images, share of images on which the critic is "
+    "saturated. Means over the blocks of a stage and over seeds; a dash is undefined. gamma scales "
+    "the reward and with it the error."
+)
+REWARDS_CAPTION = (
+    "Mean reward R, mean critique Q, and mean reward on images predicted right (gain) in the last "
+    "epoch, by stage; means over the blocks of a stage and over seeds."
+)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One row that changes another.
+
+    Attributes:
+        recipe: The row, e.g. "ablations/se_resnet50_gamma_2_reinforced".
+        against: The row that it changes, of Table 1.
+        network: Of both, the paper's, e.g. "se_resnet50".
+        label: How a table calls it.
+        keys: The recipe keys that may differ, e.g. "dreal.gamma".
+    """
+
+    recipe: str
+    against: str
+    network: str
+    label: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class VariationComparison(ScaleComparison):
+    """One scale: each row against the row that it changes (as `baseline`), run or not."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """Each row once, though several others are compared with it."""
+        return list({row.recipe: row for row in super().rows}.values())
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a recipe of `recipes/ablations` changes: a setting of a network's reinforced row."""
+
+    recipe: str
+    network: str
+    setting: str
+    value: Any
+
+    @property
+    def label(self) -> str:
+        return f"{self.setting} = {self.value}"
+
+    @property
+    def variation(self) -> Variation:
+        against = f"table_1/{self.network}_reinforced"
+        keys = frozenset({f"dreal.{self.setting}"})
+        return Variation(self.recipe, against, self.network, self.label, keys)
+
+
+def known_changes() -> list[Change]:
+    """The ablations that there are recipes for, by network, setting and value.
+
+    Raises:
+        UserError: If a recipe changes anything but one setting.
+    """
+    changes = []
+    for name in recipe_names():
+        if not name.startswith("ablations/"):
+            continue
+        row = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+        if set(row) != {"network", "method", "dreal"} or len(row["dreal"]) != 1:
+            raise UserError(
+                f"recipe {name} must set network, method and one setting below dreal, else its "
+                f"effect has no single cause; got {', '.join(row)}; split it"
+            )
+        ((setting, value),) = row["dreal"].items()
+        changes.append(Change(name, row["network"], setting, value))
+    order = (list(paper.TABLE_1), list(Settings.__dataclass_fields__))
+    return sorted(
+        changes,
+        key=lambda c: (order[0].index(c.network), order[1].index(c.setting), c.value),
+    )
+
+
+def compare_changes(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None
+) -> VariationComparison:
+    """The runs of one scale, each ablation against the default row.
+
+    Raises:
+        UserError: See `compare_variations`.
+    """
+    variations = [change.variation for change in known_changes()]
+    return compare_variations(stored, profile, variant, variations)
+
+
+def compare_variations(
+    stored: Sequence[StoredRecord],
+    profile: str,
+    variant: str | None,
+    variations: Sequence[Variation],
+) -> VariationComparison:
+    """Sort the runs of one scale into rows and the rows that they change.
+
+    Args:
+        stored: Records of any scale and table; the others are left out.
+        profile, variant: The scale.
+        variations: What is compared.
+
+    Raises:
+        UserError: If the seeds of a row are not alike, or if two rows on the same data differ in
+            more than they should.
+    """
+    pairs = []
+    for item in variations:
+        against, changed = (
+            _row(stored, profile, variant, recipe, item.network)
+            for recipe in (item.against, item.recipe)
+        )
+        pair = NetworkComparison(item.network, item.label, against, changed)
+        if pair.pairable:
+            _refuse_other_changes(item, against.runs[0], changed.runs[0])
+        pairs.append(pair)
+    return VariationComparison(profile, variant, tuple(pairs))
+
+
+def _row(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None, recipe: str, network: str
+) -> Row:
+    table, _, name = recipe.rpartition("/")
+    own_name, _, method = name.rpartition("_")  # method: "baseline" or "reinforced"
+    networks = {own_name: paper.TABLE_1[network]}
+    (found,) = compare_scale(stored, profile, variant, table=table, networks=networks).networks
+    return getattr(found, method)
+
+
+def _refuse_other_changes(item: Variation, against: StoredRecord, changed: StoredRecord) -> None:
+    first, second = (_decisions(run.record) for run in (against, changed))
+    others = sorted(
+        key
+        for key in (first.keys() | second.keys()) - item.keys
+        if first.get(key) != second.get(key)
+    )
+    if others:
+        raise UserError(
+            f"records {against.path} and {changed.path} may differ in "
+            f"{', '.join(sorted(item.keys))} alone, but differ in {', '.join(others)}; run the "
+            "older of the two again"
+        )
+
+
+def _decisions(record: Record) -> dict[str, object]:
+    """What decided a run, flat; a setting that is not written is at its default."""
+    settings = {k: v for k, v in record.settings.items() if k not in ORIGIN}
+    nested = {**Settings().as_dict(), **settings.pop("dreal", {})}
+    return settings | {f"dreal.{name}": value for name, value in nested.items()}
+
+
+def change_table(comparison: VariationComparison) -> Table:
+    """Top-1 errors of every row, and the differences to the default rows."""
+    rows, shown = [], set()
+    for pair, change in zip(comparison.networks, known_changes(), strict=True):
+        if pair.baseline.recipe not in shown:
+            shown.add(pair.baseline.recipe)
+            name = f"default, {paper.TABLE_1[pair.network].label}"
+            rows.append((marked(name, pair.baseline, comparison.scale), NOTHING, *_alone(pair)))
+        head = marked(change.setting, pair.reinforced, comparison.scale)
+        rows.append((head, str(change.value), *variation_cells(pair)))
+    columns = ("Setting", "Value", "Top-1 last", "Top-1 best", "Difference", *DIFFERENCE_COLUMNS)
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+
+
+def _alone(pair: NetworkComparison) -> tuple[str, ...]:
+    row = pair.baseline
+    return (*error_cells(row), NOTHING, NOTHING, str(len(row.seeds)), NOTHING)
+
+
+def error_cells(row: Row) -> tuple[str, str]:
+    """Top-1 error of the last and of the best epoch, mean and spread; "not run" without a run."""
+    last, best = (summary_text(row.summary("top1_error_pct", epoch)) for epoch in ("last", "best"))
+    return last, best
+
+
+def variation_cells(pair: NetworkComparison) -> tuple[str, ...]:
+    """Errors of the changed row, its difference, the interval, seeds and pairs of seeds."""
+    difference = pair.difference("top1_error_pct")
+    return (
+        *error_cells(pair.reinforced),
+        difference_text(difference),
+        interval_text(difference),
+        str(len(pair.reinforced.seeds)),
+        str(difference.n if difference else 0),
+    )
+
+
+def change_sentences(comparison: VariationComparison) -> list[str]:
+    """One sentence a setting: by how much each value moves the error, and what may be claimed."""
+    by_setting: dict[tuple[str, str], list[str]] = {}
+    for pair, change in zip(comparison.networks, known_changes(), strict=True):
+        difference = pair.difference("top1_error_pct")
+        claims = {"lower": "errs less", "higher": "errs more"}
+        said = f"{change.value}: {effect_text(difference, ' points', claims)}"
+        by_setting.setdefault((change.setting, change.network), []).append(said)
+    return [
+        f"`{setting}` ({paper.TABLE_1[network].label}, default {getattr(Settings, setting)}): "
+        + "; ".join(effects)
+        + "."
+        for (setting, network), effects in by_setting.items()
+    ]
+
+
+def effect_text(difference: Difference | None, unit: str, claims: dict[str, str]) -> str:
+    """A difference with its interval and what the rule allows to be claimed.
+
+    Args:
+        difference: Paired by seed, or None without a pair.
+        unit: What follows the number, e.g. " points".
+        claims: The words for "lower" and "higher".
+    """
+    if difference is None:
+        return NOT_RUN
+    text = f"{signed(difference.mean)}{unit}"
+    if difference.verdict == "untried":
+        seeds = "one seed" if difference.n == 1 else f"n = {difference.n}, no spread"
+        return f"{text} ({seeds}), nothing can be claimed"
+    text += f" (95 % interval {interval_text(difference)}, n = {difference.n})"
+    return f"{text}, {claims.get(difference.verdict, 'no difference can be claimed')}"
+
+
+def stage_name(stage: str) -> str:
+    """The paper's name of a stage: layer1 is conv2_x."""
+    return f"conv{int(stage.removeprefix('layer')) + 1}_x"
+
+
+def last_epoch_by_stage(row: Row) -> pd.DataFrame:
+    """Block curves of a reinforced row in the last epoch, by (seed, stage), mean over the maps.
+
+    A block that was not drawn in that epoch (`bypass_draw: epoch`) takes no part; neither does an
+    undefined value (NaN) of one block in the mean of the others.
+
+    Raises:
+        UserError: If the row has no run, or a file cannot be read.
+    """
+    if not row.runs:
+        raise UserError(f"row {row.recipe} has no run to average over; run its recipe first")
+    frames = []
+    for run in row.runs:
+        blocks = run.blocks()
+        last = blocks[blocks["epoch"] == blocks["epoch"].max()]
+        frames.append(last.assign(seed=run.record.seed, stage=last["map"].str.partition(".")[0]))
+    return pd.concat(frames).groupby(["seed", "stage"]).mean(numeric_only=True)
+
+
+def critic_error_table(comparison: VariationComparison) -> Table:
+    """Error, correlation and saturation of the critics of each row, by stage."""
+    measures = ("critique_rmse", "correlation", "saturated_share")
+    return _stage_table(comparison, measures, (False, True, False))
+
+
+def critic_reward_table(comparison: VariationComparison) -> Table:
+    """Reward, critique and gain of each row, by stage."""
+    measures = ("reward_mean", "critique_mean", "reward_right_mean")
+    return _stage_table(comparison, measures, (True, True, True))
+
+
+def _stage_table(
+    comparison: VariationComparison, measures: Sequence[str], with_sign: Sequence[bool]
+) -> Table:
+    labels = {pair.reinforced.recipe: pair.label for pair in comparison.networks}
+    rows = []
+    for row in comparison.rows:
+        network = row.recipe.rpartition("/")[2].rpartition("_")[0]
+        label = labels.get(row.recipe) or f"default, {paper.TABLE_1[network].label}"
+        cells = [NOT_RUN] * len(STAGES)
+        if row.runs:
+            means = last_epoch_by_stage(row).groupby("stage").mean()
+            cells = [
+                ", ".join(
+                    defined(means[measure].get(stage, float("nan")), sign)
+                    for measure, sign in zip(measures, with_sign, strict=True)
+                )
+                for stage in STAGES
+            ]
+        rows.append((marked(label, row, comparison.scale), *cells))
+    columns = ("Run", *(stage_name(stage) for stage in STAGES))
+    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+
+
+def depth_sentences(comparison: VariationComparison) -> list[str]:
+    """Whether the deepest critics err less and the deepest attention earns more, by default row."""
+    asked = (
+        ("critique_rmse", "error of the critique", False),
+        ("reward_right_mean", "reward on images predicted right", True),
+    )
+    claims = {"lower": "lower in the deep stage", "higher": "higher in the deep stage"}
+    sentences = []
+    for pair in {pair.baseline.recipe: pair for pair in comparison.networks}.values():
+        label = paper.TABLE_1[pair.network].label
+        if not pair.baseline.runs:
+            sentences.append(f"{label}: no default run at scale {comparison.scale} yet.")
+            continue
+        by_stage = last_epoch_by_stage(pair.baseline)
+        for measure, name, with_sign in asked:
+            values = by_stage[measure].unstack("stage").dropna()
+            means = [f"{defined(values[s].mean(), with_sign)} in {stage_name(s)}" for s in STAGES]
+            shallow, deep = (values[stage].to_dict() for stage in (STAGES[0], STAGES[-1]))
+            effect = effect_text(paired_difference(shallow, deep), "", claims)
+            sentences.append(
+                f"{label}, {name}: {', '.join(means)}. {stage_name(STAGES[-1])} less "
+                f"{stage_name(STAGES[0])}: {effect}."
+            )
+    return sentences
