@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup reproduce reproduce-all test book notebooks clean
+.PHONY: help setup reproduce reproduce-all test book benchmark notebooks clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,9 @@ book: setup  ## the published book, from the committed notebooks, into build/pub
 	rm -rf build/published
 	$(RUN) jupyter-book build book --config _config.yml --path-output build/published -W --keep-going -n
 	@echo "build/published/_build/html/index.html"
+
+benchmark: setup  ## ratios of cost, measured in one run (minutes; a table, and build/benchmarks)
+	$(RUN) python tests/benchmarks/figures.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
 	$(RUN) python -m dreal_lib.notebooks

@@ -6,6 +6,7 @@
 import hashlib
 from pathlib import Path
 
+from dreal_lib.parameters import PAGES
 from dreal_lib.recipes import recipe_names
 from dreal_lib.records import scale_name
 
@@ -24,9 +25,12 @@ PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in
 COMMITTED = [str(path) for path in sorted(Path("book/records").rglob("*.json"))]
 
 # What only presents results cannot change a run; everything else in the library may.
-PRESENTING = {"cli", "compare", "complexity", "curves", "display", "figures", "notebooks", "page"}
-PRESENTING |= {"paper", "parameters", "provenance", "table_1", "tables", "verdicts", "workflow"}
-PRESENTING |= {"ablations", "table_3"}
+PRESENTING = set("""
+    ablations attended attention_claims attention_figures attention_measures channel_attention
+    chosen_images cli compare complexity curves display figures notebooks overlays page paper
+    parameters pictures provenance schematic schematic_figure schematic_text spatial_attention
+    table_1 table_3 tables verdicts workflow
+""".split())
 LIBRARY = sorted(Path("dreal_lib").glob("*.py"))
 TRAINING = [str(p) for p in LIBRARY if p.stem not in PRESENTING | {"__init__"}]
 TRAINING += [str(path) for path in sorted(Path("dreal_lib/recipes").rglob("*.*")) if path.suffix in {".py", ".yaml"}]
@@ -40,6 +44,15 @@ def sources_hash() -> str:
     if not EMBEDDED and (DATA / "manifest.json").exists():
         content.append((DATA / "manifest.json").read_bytes())
     return hashlib.sha256(b"".join(content)).hexdigest()[:8]
+
+
+def page_parameters(page: str) -> str:
+    """What a notebook is given: this run's scale and seeds, where the page shows runs at all."""
+    if "records_root" not in PAGES[page]:
+        return ""
+    given = {"results": "rerun", "profile": PROFILE, "variant": VARIANT or "none"}
+    given["seeds"] = "[" + ",".join(SEEDS) + "]"
+    return " ".join(f"-p {name}={value}" for name, value in given.items())
 
 
 rule all:
@@ -90,13 +103,11 @@ rule notebook:
     output:
         "build/source/notebooks/{name}.ipynb",
     params:
-        scale=f"-p profile={PROFILE}" + (f" -p variant={VARIANT}" if VARIANT else " -p variant=none"),
-        seeds=",".join(SEEDS),
+        given=lambda w: page_parameters(w.name),
     log:
         "build/logs/notebooks/{name}.log",
     shell:
-        "dreal execute {input.source} {output} -p results=rerun {params.scale}"
-        " -p seeds='[{params.seeds}]' > {log} 2>&1"
+        "dreal execute {input.source} {output} {params.given} > {log} 2>&1"
 
 
 # From an empty folder each time: an incremental build would hide an earlier one's warnings.

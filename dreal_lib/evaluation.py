@@ -131,7 +131,7 @@ class Diagnosis:
         """By name.
 
         attention/<map>/mean, /variance and /between_class_variance, each in the map's shape;
-        rewards (N, M), reward_blocks (M,), right (N,), labels (N,).
+        rewards (N, M) and reward_blocks (M,) if there are any; right (N,), labels (N,).
         """
         named: dict[str, np.ndarray] = {}
         for name, moments in self.moments.items():
@@ -144,9 +144,10 @@ class Diagnosis:
             for statistic, value in statistics.items():
                 array = value.squeeze(0) if value.dim() == 3 else value  # (1, H, W) -> (H, W)
                 named[f"attention/{name}/{statistic}"] = array.float().cpu().numpy()
-        columns = [torch.cat(parts).cpu().numpy() for parts in self.rewards.values()]
-        named["rewards"] = np.stack(columns, axis=1).astype(np.float16)
-        named["reward_blocks"] = np.array(list(self.rewards), dtype=np.str_)
+        if self.rewards:
+            columns = [torch.cat(parts).cpu().numpy() for parts in self.rewards.values()]
+            named["rewards"] = np.stack(columns, axis=1).astype(np.float16)
+            named["reward_blocks"] = np.array(list(self.rewards), dtype=np.str_)
         named["right"] = torch.cat(self.right).cpu().numpy()
         named["labels"] = torch.cat(self.labels).cpu().numpy().astype(np.int16)
         return named
@@ -159,6 +160,7 @@ def diagnose(
     maps: Sequence[AttentionMap],
     gamma: float = 1.0,
     how: Bypass = AS_DEFAULT,
+    rewards: bool = True,
 ) -> Diagnosis:
     """Attention statistics of every map and rewards of every block over a labelled set.
 
@@ -168,15 +170,16 @@ def diagnose(
         maps: From `dreal_lib.blocks.find_maps`.
         gamma: Reward (negated) of images predicted wrong.
         how: Which mean, and what becomes of later maps.
+        rewards: Without them, statistics alone, for hardly more than the cost of inference.
     """
-    found, units = Diagnosis(), units_of(maps)
+    found, units = Diagnosis(), units_of(maps) if rewards else {}
     with evaluation_mode(model):
         for images, labels in batches:
             with observed(model, maps) as trace:
                 logits = model(images)
             _add_attention(found, trace, maps, labels, logits.shape[1])
-            rewards = bypass_rewards(model, images, labels, logits, trace, maps, units, gamma, how)
-            for name, reward in rewards.items():
+            earned = bypass_rewards(model, images, labels, logits, trace, maps, units, gamma, how)
+            for name, reward in earned.items():
                 found.rewards.setdefault(name, []).append(reward)
             found.right.append(predicted_right(logits, labels))
             found.labels.append(labels)

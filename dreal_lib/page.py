@@ -173,6 +173,13 @@ class Page:
         )
 
     @property
+    def _network_rows(self) -> list[compare.Row]:
+        """What a page about one network needs: for Fig. 6, which is about critics, no baseline."""
+        network = self._network
+        rows = [network.baseline, network.reinforced]
+        return rows[1:] if self.name == "fig_6" else rows
+
+    @property
     def _about_one_network(self) -> bool:
         return "network" in PAGES[self.name]
 
@@ -317,8 +324,7 @@ class Page:
         data_root = str(self.parameters.data_root or "DATA")
         commands = verdicts.missing_runs(self.comparison, self.parameters.seeds, data_root)
         if self._about_one_network:
-            rows = (self._network.baseline, self._network.reinforced)
-            recipes = [row.recipe for row in (rows[1:] if self.name == "fig_6" else rows)]
+            recipes = [row.recipe for row in self._network_rows]
             commands = [c for c in commands if any(f" {recipe} " in c for recipe in recipes)]
         if commands:
             _markdown(
@@ -337,7 +343,7 @@ class Page:
     def _stopped(self) -> list[StoredRecord]:
         rows: Iterable[compare.Row] = self.comparison.rows
         if self._about_one_network:
-            rows = [self._network.reinforced]
+            rows = self._network_rows
         return [run for row in rows for run in row.stopped]
 
     def glue(self, name: str, text: str) -> None:

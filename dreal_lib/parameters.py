@@ -20,11 +20,18 @@ _COMMON = ("profile", "variant", "seeds", "results", "records_root", "data_root"
 # The parameters of each notebook, by its name.
 PAGES: dict[str, tuple[str, ...]] = {
     "fig_1": ("network", "image_size"),
+    "fig_2": (*_COMMON, "network", "shade", "shown_seed"),
+    "fig_3": (*_COMMON, "network", "shade", "shown_seed"),
+    "fig_4": (*_COMMON, "network"),
+    "fig_5": (*_COMMON, "network"),
+    "spatial_maps": (*_COMMON, "network", "shown_seed"),
     "table_1": _COMMON,
     "fig_6": (*_COMMON, "network"),
     "table_3": _COMMON,
     "ablations": _COMMON,
 }
+
+SHADES = ("variance", "deviation")
 
 # Below, networks shrink images to nothing; above, a spatial map's critic outgrows the network.
 IMAGE_SIZES = (32, 1024)
@@ -47,6 +54,8 @@ class Parameters:
         data_root: The data that the commands on the page shall name, or None.
         network: The network that a page about one network shows.
         image_size: Side in pixels of the images for which a page shows shapes.
+        shade: What is shaded around a mean, "variance" or "deviation".
+        shown_seed: The seed that is drawn, or "first".
     """
 
     profile: str = "desktop"
@@ -57,6 +66,8 @@ class Parameters:
     data_root: Path | None = None
     network: str = "se_resnet50"
     image_size: int = 224
+    shade: str = "variance"
+    shown_seed: int | str = "first"
 
     @property
     def scale(self) -> str:
@@ -88,6 +99,8 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
         data_root=_folder("data_root", given.get("data_root", "")),
         network=_choice("network", given.get("network", "se_resnet50"), TABLE_1),
         image_size=check_image_size(given.get("image_size", 224)),
+        shade=_choice("shade", given.get("shade", "variance"), SHADES),
+        shown_seed=_shown_seed(given.get("shown_seed", "first")),
     )
 
 
@@ -146,6 +159,14 @@ def _seeds(value: object) -> tuple[int, ...] | None:
     if not fine or not wanted:
         raise UserError(f'parameter seeds is "all" or whole numbers; got {value!r}; try "[0, 1]"')
     return tuple(sorted(set(wanted)))
+
+
+def _shown_seed(value: object) -> int | str:
+    if value == "first":
+        return "first"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f'parameter shown_seed is "first" or a seed; got {value!r}; try 0')
+    return value
 
 
 def _folder(name: str, value: object) -> Path | None:

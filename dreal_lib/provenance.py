@@ -55,6 +55,9 @@ def page_command(page: str, parameters: Parameters) -> str:
     given["results"] = parameters.results
     if "network" in PAGES[page]:
         given["network"] = parameters.network
+    for name in ("shade", "shown_seed"):
+        if name in PAGES[page] and getattr(parameters, name) != getattr(Parameters(), name):
+            given[name] = str(getattr(parameters, name))
     if parameters.records_root is not None:
         given["records_root"] = _shown(parameters.records_root)
     options = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]

@@ -97,13 +97,15 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
         scale: Their scale.
     """
     if not runs:
-        return f"There is no reinforced run of {label} at scale {scale} yet."
+        return f"{label} was not run at scale {scale} yet."
     records = [run.record for run in runs]
-    seeds = ", ".join(str(record.seed) for record in records)
+    shown = sorted({record.seed for record in records})
+    seeds = ", ".join(map(str, shown))
+    methods = " and ".join(dict.fromkeys(record.method for record in records))
     trained = _distinct(trained_network(record) for record in records)
     return (
         f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
-        f"seed{'s' if len(records) > 1 else ''} {seeds}; {runs[0].origin}."
+        f"{methods}; seed{'s' if len(shown) > 1 else ''} {seeds}; {runs[0].origin}."
     )
 
 

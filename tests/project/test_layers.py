@@ -15,14 +15,14 @@ LAYERS = {
     },
     "first floor": {
         "backbones", "batches", "blocks", "boxes", "cache", "checkpoints", "complexity",
-        "counterfactual",
-        "images", "normalization", "parameters", "recipes", "records",
+        "counterfactual", "images", "normalization", "parameters", "recipes", "records",
     },
     "second floor": {
         "ablations", "agent", "attended", "attention_claims", "attention_measures", "baseline",
         "channel_attention", "chosen_images", "compare", "curves", "evaluation", "localization",
         "monitor", "notebooks", "optimization", "pictures", "provenance", "runs", "schematic",
-        "spatial_attention", "table_1", "table_3", "tables", "training", "verdicts",
+        "schematic_text", "spatial_attention", "table_1", "table_3", "tables", "training",
+        "verdicts",
     },
     "roof": {
         "attention_figures", "cli", "display", "figures", "overlays", "page", "schematic_figure",

@@ -1,0 +1,62 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fig. 1: the method in one figure
+#
+# An attention network learns from one signal, whether the image was named rightly, and nothing
+# tells an attention module whether its own map was any good. {cite:t}`li2020dreal` (section 3) add
+# a critic that does. It reads a block's features and the map made from them, and predicts what the
+# map is worth; the worth itself is measured by predicting again with the map replaced by its mean.
+# The critic learns to predict that worth, and the attention learns to please the critic.
+#
+# The figure is drawn from the network: its shapes are those of a forward pass, and its gradients
+# those that backpropagation was found to carry in one training step. {doc}`/method` has the
+# equations.
+
+# %%
+from dreal_lib import page, schematic_figure, schematic_text
+
+# %% tags=["parameters"]
+network = "se_resnet50"  # a row of Table 1
+image_size = 224  # side of the images, pixels
+
+# %%
+view = page.start("fig_1", globals())
+plan = view.schematic()
+
+# %% [markdown]
+# ## Two blocks of one stage
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    schematic_figure.method,
+    plan,
+    caption=schematic_text.CAPTION,
+    alt=schematic_text.alt_text(plan),
+    label="fig-method",
+)
+
+# %% [markdown]
+# ## All stages
+#
+# The blocks of a stage make maps of one size, so that one critic can judge them all.
+
+# %% tags=["hide-input"]
+view.show(schematic_text.stage_table(plan), schematic_text.TABLE_CAPTION, "tab-stages")
+view.say(schematic_text.sentences(plan))
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()

@@ -1,0 +1,85 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fig. 2: channel attention at the end of each stage
+#
+# {cite:t}`li2020dreal` (section 4.1) draw the channel attention of SE-ResNet-50 in the last block
+# of each stage, over ImageNet's validation images, without and with their method. They read two
+# things from it: in certain layers (conv3_3, conv4_5) channels grow similar, as shallow layers see
+# patterns that belong to no class; in deeper ones (conv5_2) the attention fluctuates more, but
+# within a moderate range, as it picks what is particular to a class.
+#
+# Here is the same figure from our runs, and under it a number for each of the two.
+
+# %%
+from dreal_lib import attention_claims, attention_figures, channel_attention, page
+
+# %% tags=["parameters"]
+profile = "desktop"  # smoke, desktop or paper
+variant = "default"  # a set of overrides, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # prepared images, for the commands shown below
+network = "se_resnet50"  # a row of Table 1
+shade = "variance"  # as the paper writes; or deviation, for 3 times the standard deviation
+shown_seed = "first"  # the seed that is drawn; the numbers are over all
+
+# %%
+view = page.start("fig_2", globals())
+attention = channel_attention.load(*view.pair())
+shown = channel_attention.last_blocks(attention, shade, shown_seed)
+view.describe()
+
+# %% [markdown]
+# ## The distributions
+#
+# A variance of numbers between 0 and 1 is smaller than their standard deviation, so three times the
+# variance makes a thin shade: a channel with a standard deviation of 0.1 gets one of 0.03 to either
+# side. The parameter `shade` shows the standard deviation instead.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    attention_figures.channel_distributions,
+    shown,
+    caption=channel_attention.caption(shown),
+    alt=channel_attention.alt_text(shown),
+    label="fig-channel-attention-last",
+)
+
+# %% [markdown]
+# ## The numbers
+#
+# All seeds count here, not only the one drawn.
+
+# %% tags=["hide-input"]
+view.show(
+    attention_claims.last_block_table(attention),
+    attention_claims.MEASURE_CAPTION,
+    "tab-channel-attention-last",
+)
+
+# %% [markdown]
+# ## What this shows
+#
+# A change is claimed where its 95 % interval leaves out zero, and nothing is claimed from one seed.
+# Blocks are judged one by one, without correcting for there being several.
+
+# %% tags=["hide-input"]
+view.say(attention_claims.claims(attention))
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()

@@ -1,0 +1,74 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fig. 5: small objects and large ones
+#
+# The paper goes on with eight more pairs of heat maps (appendix B.2), among them an object that
+# takes up a small part of its image and is still found. Here the validation images are sorted by
+# the object's size, images are drawn by lot from each part, and each part has its scores. Where no
+# object is known, the figure shows further images in the groups of {doc}`fig_4`.
+
+# %%
+from dreal_lib import attended, chosen_images, overlays, page
+
+# %% tags=["parameters"]
+profile = "smoke"  # smoke, desktop or paper
+variant = "default"  # a set of overrides, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # the runs' own images; those of other sets than the rendered one show only so
+network = "se_resnet50"  # a row of Table 1
+
+# %%
+view = page.start("fig_5", globals())
+pairs = attended.load_pairs(*view.pair())
+grid = chosen_images.size_grid(pairs, view.parameters.data_root)
+scores = chosen_images.scores_by_size(pairs)
+view.say(attended.availability(pairs))
+
+# %% [markdown]
+# ## Baseline over reinforced
+
+# %% tags=["hide-input"]
+view.say(chosen_images.choice_sentences(grid))
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    overlays.draw_grid,
+    grid,
+    caption="Heat maps for the true class, baseline above and reinforced below, on the same "
+    "images; the frame is the object's box. The paper's Fig. 5, with images drawn by lot.",
+    alt=chosen_images.alt_text(grid),
+    label="fig-grad-cam-by-size",
+)
+
+# %% [markdown]
+# ## Scores by size
+
+# %% tags=["hide-input"]
+view.show(attended.group_table(scores, pairs), attended.GROUP_CAPTION, "tab-attended-by-size")
+
+# %% [markdown]
+# ## What this shows
+#
+# The rule for a claim is that of {doc}`fig_4`. Several groups are looked at, each by itself.
+
+# %% tags=["hide-input"]
+view.say(attended.group_sentences(scores, pairs))
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()

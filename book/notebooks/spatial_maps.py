@@ -1,0 +1,110 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Spatial maps, and what each block's attention is worth
+#
+# CBAM's blocks have a second map, which scales places instead of channels. {cite:t}`li2020dreal`
+# show it only through Grad-CAM. This page shows the maps themselves: their mean over the validation
+# images, and how much they move from image to image.
+#
+# The second half asks of a trained network what its reward asks in training: is a block's attention
+# better than its own mean? The bypass reward answers it for every image and block, for any network
+# with attention, also one that was trained without the method.
+
+# %%
+from dreal_lib import attention_figures, channel_attention, page, spatial_attention
+
+# %% tags=["parameters"]
+profile = "desktop"  # smoke, desktop or paper
+variant = "default"  # a set of overrides, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # prepared images, for the commands shown below
+network = "cbam_resnet50"  # a row of Table 1 with spatial maps
+shown_seed = "first"  # the seed that is drawn; the numbers are over all
+
+# %%
+view = page.start("spatial_maps", globals())
+attention = channel_attention.load(*view.pair(), kind="spatial")
+shown = channel_attention.all_blocks(attention, shown_seed=shown_seed)
+rewards = spatial_attention.load_rewards(*view.pair())
+view.describe()
+
+# %% [markdown]
+# ## Where the maps look
+#
+# A mean map that differs from place to place prefers places whatever the image shows. A frame along
+# the border points to the zeros that a convolution pads with, rather than to the images.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    attention_figures.spatial_means,
+    shown,
+    caption=spatial_attention.spatial_caption(shown, "mean"),
+    alt=spatial_attention.spatial_alt_text(shown, "mean"),
+    label="fig-spatial-means",
+)
+
+# %% [markdown]
+# ## How much they move
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    attention_figures.spatial_deviations,
+    shown,
+    caption=spatial_attention.spatial_caption(shown, "deviation"),
+    alt=spatial_attention.spatial_alt_text(shown, "deviation"),
+    label="fig-spatial-deviations",
+)
+
+# %% tags=["hide-input"]
+view.show(
+    spatial_attention.spatial_table(attention),
+    spatial_attention.SPATIAL_CAPTION,
+    "tab-spatial-maps",
+)
+view.say(spatial_attention.spatial_sentences(attention))
+
+# %% [markdown]
+# ## Which block's attention helps
+#
+# The reward of a block on an image predicted right is one minus the ratio of the true class's
+# probability with the block's attention replaced by its mean, and with the attention itself. Above
+# zero the attention helped, below it hurt. Baseline and reinforced network are each judged on the
+# images that they themselves predict right.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.figure(
+    attention_figures.rewards_by_block,
+    rewards,
+    caption="Bypass reward by block over the validation images predicted right: its mean, and the "
+    "shares of images on which the block's attention helped and hurt; a dot a seed, a line through "
+    "the means.",
+    alt=spatial_attention.reward_alt_text(rewards),
+    label="fig-bypass-rewards",
+)
+
+# %% tags=["hide-input"]
+view.show(
+    spatial_attention.reward_table(rewards),
+    spatial_attention.REWARD_CAPTION,
+    "tab-bypass-rewards",
+)
+view.say(spatial_attention.reward_sentences(rewards))
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()
