@@ -21,7 +21,7 @@ EMBEDDED = not config.get("data")
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
-PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".yml"}]
+BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".yml"}]
 COMMITTED = [str(path) for path in sorted(Path("book/records").rglob("*.json"))]
 
 # What only presents results cannot change a run; everything else in the library may.
@@ -113,7 +113,7 @@ rule notebook:
 # From an empty folder each time: an incremental build would hide an earlier one's warnings.
 rule book:
     input:
-        PAGES,
+        BOOK_FILES,
         "_config.yml",
         notebooks=expand("build/source/notebooks/{name}.ipynb", name=NOTEBOOKS),
     output:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from dreal_lib.environment import PROJECT_ROOT
@@ -63,7 +63,7 @@ def reproduce(
     command += ["--nolock", "--rerun-incomplete", "--show-failed-logs", "--quiet", "host"]
     command += ["--dry-run"] if dry_run else []
     command += ["--config", *(f"{key}={value}" for key, value in config.items())]
-    with _only_one(PROJECT_ROOT / "build"):
+    with nullcontext() if dry_run else _only_one(PROJECT_ROOT / "build"):
         status = subprocess.run(command, env=_environment(), check=False).returncode
     if status == 0 and not dry_run:
         print(f"the book: {PROJECT_ROOT / BOOK}")
