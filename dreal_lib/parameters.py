@@ -31,6 +31,13 @@ PAGES: dict[str, tuple[str, ...]] = {
     "ablations": _COMMON,
 }
 
+# Where a page begins elsewhere than `Parameters` does. Pictures of the smoke runs may be shown.
+PAGE_DEFAULTS: dict[str, dict[str, object]] = {
+    "fig_4": {"profile": "smoke"},
+    "fig_5": {"profile": "smoke"},
+    "spatial_maps": {"network": "cbam_resnet50"},
+}
+
 SHADES = ("variance", "deviation")
 
 # Below, networks shrink images to nothing; above, a spatial map's critic outgrows the network.
@@ -89,6 +96,7 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
     for name in given:
         if name not in PAGES[page]:
             raise unknown_choice(f"parameter of {page}", name, PAGES[page])
+    given = {**PAGE_DEFAULTS.get(page, {}), **given}
     profile = _choice("profile", given.get("profile", "desktop"), _names("profiles"))
     return Parameters(
         profile=profile,

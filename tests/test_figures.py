@@ -71,14 +71,14 @@ def test_a_stage_begins_a_new_row():
 
 def test_a_long_stage_takes_several_rows():
     maps = [f"layer3.{index}" for index in range(23)]
-    assert [len(row) for row in figures._grid(maps)] == [6, 6, 6, 5]
+    assert [len(row) for row in figures.block_grid(maps)] == [6, 6, 6, 5]
     panels = titled(figures.critique_and_reward(block_curves(maps, epochs=2)))
     assert len(panels) == 23
 
 
 def test_stages_of_one_block_share_a_row():
     maps = [f"layer{stage}.0" for stage in range(1, 5)]
-    assert figures._grid(maps) == [maps]
+    assert figures.block_grid(maps) == [maps]
 
 
 def test_curves_are_means_over_seeds_with_a_shade():

@@ -179,7 +179,7 @@ def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path, shown):
     for seed in (0, 2):
         assert f"dreal train {REINFORCED} --profile smoke --seed {seed} --data {tmp_path}\n" in said
     assert "baseline" not in said
-    assert "There is no reinforced run of SE-ResNet-50 at scale smoke yet." in said
+    assert "SE-ResNet-50 was not run at scale smoke yet." in said
     assert "Records: none at scale smoke" in said
     assert not any("image/svg+xml" in bundle for bundle, _ in shown)
 

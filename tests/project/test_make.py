@@ -34,7 +34,7 @@ def script(path: Path, text: str) -> Path:
 def test_help_is_the_default_and_lists_every_target():
     listing = make(ROOT)
     assert listing.returncode == 0
-    targets = "help setup reproduce reproduce-all test book notebooks clean".split()
+    targets = "help setup reproduce reproduce-all test book benchmark notebooks clean".split()
     assert [line.split()[0] for line in listing.stdout.splitlines()] == targets
 
 
