@@ -52,7 +52,7 @@ def test_a_recipe_file_says_what_it_is(stage):
 
 def test_the_published_table_as_printed():
     rows = [texts(row) for row in table_3.published_errors().rows]
-    printed = {table_3.LABELS[stage]: number.printed for stage, number in TABLE_3.items()}
+    printed = {table_3.LABELS[stage]: number.printed for stage, number in paper.TABLE_3.items()}
     assert rows == [  # differences by hand from the printed errors
         ["conv2_x", printed["conv2_x"], "-0.272"],
         ["conv3_x", printed["conv3_x"], "-0.458"],
