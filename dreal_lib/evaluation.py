@@ -6,14 +6,15 @@ network: which block's attention helped or hurt, image by image.
 Letters: N images, K classes, C channels, M evaluated units.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dreal_lib.blocks import AttentionMap
+from dreal_lib.blocks import AttentionMap, intercepted
 from dreal_lib.counterfactual import AS_DEFAULT, Bypass, Trace, bypass_rewards, observed, units_of
 from dreal_lib.normalization import evaluation_mode
 from dreal_lib.reward import log_probabilities, predicted_right
@@ -175,7 +176,7 @@ def diagnose(
     found, units = Diagnosis(), units_of(maps) if rewards else {}
     with evaluation_mode(model):
         for images, labels in batches:
-            with observed(model, maps) as trace:
+            with observed(model, maps) if rewards else _maps_alone(maps) as trace:
                 logits = model(images)
             _add_attention(found, trace, maps, labels, logits.shape[1])
             earned = bypass_rewards(model, images, labels, logits, trace, maps, units, gamma, how)
@@ -184,6 +185,18 @@ def diagnose(
             found.right.append(predicted_right(logits, labels))
             found.labels.append(labels)
     return found
+
+
+@contextmanager
+def _maps_alone(maps: Sequence[AttentionMap]) -> Iterator[Trace]:
+    """Fills a `Trace` with maps only: keeping every feature map would slow inference."""
+    trace = Trace()
+
+    def keep(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
+        trace.maps[actor] = attention
+
+    with intercepted([item.actor for item in maps], attend=keep):
+        yield trace
 
 
 def _add_attention(

@@ -60,7 +60,7 @@ def reproduce(
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs)]
     command += ["--directory", str(PROJECT_ROOT), "--snakefile", str(PROJECT_ROOT / "Snakefile")]
     # Our own lock, unlike Snakemake's, is gone when its holder is killed.
-    command += ["--nolock", "--rerun-incomplete", "--show-failed-logs", "--quiet", "host"]
+    command += ["--nolock", "--rerun-incomplete", "--show-failed-logs", "--quiet", "rules", "host"]
     command += ["--dry-run"] if dry_run else []
     command += ["--config", *(f"{key}={value}" for key, value in config.items())]
     with nullcontext() if dry_run else _only_one(PROJECT_ROOT / "build"):

@@ -269,3 +269,13 @@ def test_diagnosed_arrays_hold_what_the_figures_need(network_and_batches):
             for statistic in ("mean", "variance", "between_class_variance")
         ),
     }
+
+
+def test_statistics_alone_are_those_of_a_whole_diagnosis(network_and_batches):
+    model, batches = network_and_batches("se_resnet14")
+    maps = find_maps(model, STAGES, 16)
+    whole = diagnose(model, batches, maps).arrays()
+    alone = diagnose(model, batches, maps, rewards=False).arrays()
+    assert whole.keys() - alone.keys() == {"rewards", "reward_blocks"}
+    for name, array in alone.items():
+        assert (array == whole[name]).all(), name
