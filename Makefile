@@ -60,6 +60,7 @@ book: setup  ## the published book, from the committed notebooks, into build/pub
 
 benchmark: setup  ## ratios of cost, measured in one run (minutes; a table, and build/benchmarks)
 	$(RUN) python tests/benchmarks/figures.py
+	$(RUN) python tests/benchmarks/retrieval.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
 	$(RUN) python -m dreal_lib.notebooks

@@ -9,14 +9,6 @@ are, nor on the number of processes. The same numpy and Pillow give the same byt
 """
 
 import io
-import multiprocessing
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +24,7 @@ from data_prep.layout import SPLITS, Box, SetWriter, already_prepared
 from data_prep.rendering.scenes import CLASSES, class_name, render
 from data_prep.rendering.shapes import SHAPES, distance_field
 from data_prep.staging import new_set
+from data_prep.workers import made_in_order, processors
 
 NAME = "embedded"
 VERSION = 1  # raise it when the same settings give other pictures
@@ -63,41 +56,6 @@ def _picture(job: Job) -> Picture:
     return split, class_name(index), file_name, _png(image), _png(mask), mask_box(mask)
 
 
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone answers it, and ends the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextmanager
-def _pictures(jobs: list[Job], workers: int) -> Iterator[Iterator[Picture]]:
-    """The jobs' pictures in order, rendered in this process or in several."""
-    if workers == 1:
-        yield map(_picture, jobs)
-        return
-    for shape in SHAPES:
-        distance_field(shape)  # computed once, before forked workers share it
-    # Workers use numpy and Pillow alone, so forking is safe, and quicker than a fresh start.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
-    try:
-        yield pool.map(_picture, jobs, chunksize=16)
-    except BrokenProcessPool:
-        raise PreparationError(
-            f"one of {workers} rendering processes was killed, perhaps for want of memory; try "
-            "fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _processors() -> int:
-    """Processors that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _check(seed: int, train_images: int, val_images: int, image_size: int, workers: int) -> None:
     least = len(CLASSES)
     rules = (
@@ -115,7 +73,9 @@ def _check(seed: int, train_images: int, val_images: int, image_size: int, worke
 def _store(writer: SetWriter, jobs: list[Job], workers: int) -> None:
     for index, (texture, shape) in enumerate(CLASSES):
         writer.add_class(class_name(index), f"{texture} {shape}")
-    with _pictures(jobs, workers) as pictures:
+    for shape in SHAPES:
+        distance_field(shape)  # computed once, before forked workers share it
+    with made_in_order(_picture, jobs, workers) as pictures:
         bar = tqdm(pictures, total=len(jobs), desc="rendering", unit="image", disable=None)
         for split, name, file_name, image, mask, box in bar:
             path = writer.add_image(split, name, file_name, image)
@@ -149,7 +109,7 @@ def prepare(
         PreparationError: A value is out of range, `out` holds something else, or the disk is full.
     """
     out = Path(out)
-    workers = _processors() if workers is None else workers
+    workers = processors() if workers is None else workers
     _check(seed, train_images, val_images, image_size, workers)
     settings = {
         "seed": seed,

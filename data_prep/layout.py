@@ -222,8 +222,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
-def _stored_files(root: Path) -> Iterable[str]:
-    for top in _SUMMED:
+def _stored_files(root: Path, sums: Mapping[str, str]) -> Iterable[str]:
+    # Identity sets name their own folders.
+    for top in {*_SUMMED, *(path.partition("/")[0] for path in sums)}:
         place = root / top
         if place.is_file():
             yield top
@@ -255,7 +256,7 @@ def verify(root: Path) -> dict:
             f"'{root / SUMS}' and {MANIFEST} do not belong together; prepare the set again in a "
             "new folder"
         )
-    present = set(_stored_files(root))
+    present = set(_stored_files(root, sums))
     for path in sorted(present | sums.keys()):
         if path not in present:
             problem = "is missing"

@@ -16,7 +16,12 @@ from data_prep.layout import SetWriter
 
 @contextmanager
 def new_set(
-    root: Path, name: str, source: str, settings: Mapping, archives: list[dict]
+    root: Path,
+    name: str,
+    source: str,
+    settings: Mapping,
+    archives: list[dict],
+    writer_type: type[SetWriter] = SetWriter,
 ) -> Iterator[SetWriter]:
     """Prepare a set in a hidden sibling of `root` and rename it when the block ends well.
 
@@ -29,6 +34,7 @@ def new_set(
         source: Where it comes from, in words.
         settings: What shaped it; a second call with the same settings finds it.
         archives: [{"file", "sha256"}] of the archives it was made from.
+        writer_type: What collects the set, for its layout.
 
     Raises:
         PreparationError: The disk is full, or `root` cannot be written.
@@ -40,7 +46,7 @@ def new_set(
     try:
         with _terminated_as_interrupt(), _disk_errors_named(root):
             partial.mkdir(parents=True)
-            writer = SetWriter(partial)
+            writer = writer_type(partial)
             yield writer
             writer.finish(name, source, settings, archives)
             if root.exists():

@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from data_prep.archives import digests, require_room, verify_checksum
+from data_prep.archives import require_room
 from data_prep.command import run
 from data_prep.errors import PreparationError
-from data_prep.layout import SUMS, already_prepared
+from data_prep.layout import already_prepared
+from data_prep.packs import archive_record
 from data_prep.staging import new_set
 from data_prep.tiny_imagenet_forms import BASE, Collection, open_collection
 
@@ -57,26 +58,10 @@ def find_archives(source: Path | Sequence[Path]) -> list[Path]:
 
 def _archive_records(archives: Iterable[Path]) -> list[dict]:
     """Checksums of the archives, compared with the known one or a list that lies beside them."""
-    records = []
-    for archive in archives:
-        if archive.name == f"{BASE}.zip":
-            sha256 = verify_checksum(archive, OFFICIAL_MD5, "md5", HOME)
-        else:
-            listed = _listed_sums(archive.parent).get(archive.name)
-            if listed is None:
-                sha256 = digests(archive)["sha256"]
-            else:
-                sha256 = verify_checksum(archive, listed, "sha256", f"where {SUMS} comes from")
-        records.append({"file": archive.name, "sha256": sha256})
-    return records
-
-
-def _listed_sums(folder: Path) -> dict[str, str]:
-    listing = folder / SUMS
-    if not listing.is_file():
-        return {}
-    rows = (line.split() for line in listing.read_text(errors="replace").splitlines())
-    return {row[1].lstrip("*"): row[0] for row in rows if len(row) == 2}
+    return [
+        archive_record(archive, HOME, OFFICIAL_MD5 if archive.name == f"{BASE}.zip" else None)
+        for archive in archives
+    ]
 
 
 def _chosen(collection: Collection, classes: int | None) -> list[str]:

@@ -9,6 +9,7 @@ Letters: B batch, K classes, L blocks of a stage, S size of a map.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,13 @@ from dreal_lib.normalization import (
     refuse_untracked_norms,
     running_statistics_untouched,
 )
+from dreal_lib.reward import logits_of
 from dreal_lib.seeding import refusing_chance
 from dreal_lib.settings import Settings
 
 DEFAULT_STAGES = ("layer1", "layer2", "layer3", "layer4")
-Loss = Callable[[Tensor, Tensor], Tensor]
+# L_c from what the network returned and labels (B,); a dict holds its parts by name.
+Loss = Callable[[Any, Tensor], Tensor | dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Step:
             "layer3.1.channel" and "layer3.1.spatial".
         sensitivities: How far each critique can still move (`RecurrentCritic.gate_sensitivity`),
             each (B,); near 0 means saturated.
+        parts: What L_c is the sum of, by name, if its function says so.
     """
 
     loss: Tensor
@@ -57,6 +61,7 @@ class Step:
     rewards: dict[str, Tensor]
     critiques: dict[str, Tensor]
     sensitivities: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Agent(nn.Module):
@@ -130,18 +135,19 @@ class Agent(nn.Module):
         """
         units = self._units_in(self._choose(blocks))
         if self.settings.reward_statistics == "batch":
-            logits, trace, rewards = self._main_pass(images, labels, units)
+            output, trace, rewards = self._main_pass(images, labels, units)
         else:
             with observed(self.actor, self.maps) as trace:
-                logits = self.actor(images)
+                output = self.actor(images)
             rewards = self._evaluated_rewards(images, labels, units)
-        l_c = self.classification_loss(logits, labels)
+        l_c, parts = summed(self.classification_loss(output, labels))
         with torch.autocast(images.device.type, enabled=False):
             l_q = self._quality_loss(trace)
             l_r, critiques, sensitivities = self._regression_loss(trace, rewards)
         weights = self.settings
         loss = l_c + weights.quality_weight * l_q + weights.regression_weight * l_r
-        return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities)
+        logits = logits_of(output)
+        return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities, parts)
 
     def _choose(self, blocks: Sequence[str] | None) -> list[str]:
         if blocks is None:
@@ -156,14 +162,15 @@ class Agent(nn.Module):
     def _units_in(self, blocks: Sequence[str]) -> dict[str, tuple[AttentionMap, ...]]:
         return {n: maps for n, maps in self.units.items() if maps[0].block in blocks}
 
-    def _main_pass(self, images, labels, units) -> tuple[Tensor, Trace, dict[str, Tensor]]:
-        """Logits, and rewards whose counterfactuals share the main pass's batch statistics."""
+    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict[str, Tensor]]:
+        """The network's output, and rewards whose counterfactuals share its batch statistics."""
         with MainPassStatistics(self.actor) as statistics:
             with observed(self.actor, self.maps) as trace, refusing_chance(images.device):
-                logits = self.actor(images)
+                output = self.actor(images)
             with statistics.reused():
-                rewards = self._rewards(images, labels, logits.detach(), trace, units)
-        return logits, trace, rewards
+                logits = logits_of(output).detach()
+                rewards = self._rewards(images, labels, logits, trace, units)
+        return output, trace, rewards
 
     @torch.no_grad()
     def _evaluated_rewards(self, images, labels, units) -> dict[str, Tensor]:
@@ -171,7 +178,7 @@ class Agent(nn.Module):
         refuse_untracked_norms(self.actor)
         with evaluation_mode(self.actor):
             with observed(self.actor, self.maps) as trace:
-                logits = self.actor(images)
+                logits = logits_of(self.actor(images))
             return self._rewards(images, labels, logits, trace, units)
 
     def _rewards(self, images, labels, logits, trace, units) -> dict[str, Tensor]:
@@ -245,6 +252,13 @@ class Agent(nn.Module):
         return losses.sum() if self.settings.loss_reduction == "sum" else losses.mean()
 
 
+def summed(loss: Tensor | dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """L_c and its parts, from what a loss function returned."""
+    if isinstance(loss, Tensor):
+        return loss, {}
+    return sum(loss.values()), loss
+
+
 def reinforce(
     model: nn.Module,
     image_size: int | tuple[int, int] | None = None,
@@ -278,7 +292,8 @@ def reinforce(
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
             reward_statistics, loss_reduction, spatial_state, critic_init, critic_input_norm,
             critic_lr, critic_hidden: See `dreal_lib.settings.Settings`.
-        classification_loss: L_c from logits (B, K) and labels (B,).
+        classification_loss: L_c from what the network returns (logits (B, K), or an object with
+            `logits`) and labels (B,); a dict of losses is summed.
         generator: Draws the blocks to bypass; a new one by default.
 
     Returns:

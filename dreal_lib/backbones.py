@@ -66,6 +66,7 @@ class ResNet(resnet.ResNet):
         stem: "imagenet" (7x7, stride 2, max pooling: a quarter of the image's side), or for small
             images "tiny" (3x3, stride 2: a half, for 64 px) or "cifar" (3x3, stride 1: all of it,
             for 32 px).
+        last_stride: Of `layer4`; 1 keeps its resolution twice as fine (section 4.2).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ResNet(resnet.ResNet):
         attention: str | None = None,
         width: int = 64,
         stem: str = "imagenet",
+        last_stride: int = 2,
     ):
         nn.Module.__init__(self)
         self._norm_layer = nn.BatchNorm2d
@@ -86,9 +88,10 @@ class ResNet(resnet.ResNet):
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pooled else nn.Identity()
 
         block = _bottleneck_with(attention)
+        strides = (1, 2, 2, last_stride)
         for index, (stage, blocks) in enumerate(zip(STAGES, blocks_per_stage, strict=True)):
-            planes, stride = width * 2**index, 1 if index == 0 else 2
-            self.add_module(stage, self._make_layer(block, planes, blocks, stride))
+            planes = width * 2**index
+            self.add_module(stage, self._make_layer(block, planes, blocks, strides[index]))
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(self.inplanes, num_classes)
         self._initialise_convolutions()

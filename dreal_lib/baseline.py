@@ -1,23 +1,32 @@
 """Weakly supervised training: attention learns from L_c alone (the "self impl." rows)."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreal_lib.agent import Step
+from dreal_lib.agent import Loss, Step, summed
+from dreal_lib.reward import logits_of
 
 
 class Baseline(nn.Module):
-    """A network trained by cross-entropy, behind the interface of `dreal_lib.agent.Agent`."""
+    """A network trained by L_c alone, behind the interface of `dreal_lib.agent.Agent`.
 
-    def __init__(self, model: nn.Module):
+    Args:
+        model: The network.
+        classification_loss: As for `dreal_lib.agent.reinforce`.
+    """
+
+    def __init__(self, model: nn.Module, classification_loss: Loss = F.cross_entropy):
         super().__init__()
-        self.actor = model
+        self.actor, self.classification_loss = model, classification_loss
 
     def forward(self, images: Tensor) -> Tensor:
         return self.actor(images)
 
     def training_step(self, images: Tensor, labels: Tensor) -> Step:
         """The loss of a batch: images (B, 3, H, W), labels (B,)."""
-        logits = self.actor(images)
-        loss = nn.functional.cross_entropy(logits.float(), labels)
+        output = self.actor(images)
+        loss, parts = summed(self.classification_loss(output, labels))
         zero = loss.new_zeros(())
-        return Step(loss, logits, loss, zero, zero, rewards={}, critiques={})
+        return Step(
+            loss, logits_of(output), loss, zero, zero, rewards={}, critiques={}, parts=parts
+        )

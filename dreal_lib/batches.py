@@ -8,8 +8,9 @@ step.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -132,17 +133,43 @@ class CachedBatches:
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-class _Files(Dataset):
-    """Decodes and transforms single files; the key is (index, seed of its augmentation)."""
+class Files(Dataset):
+    """Decodes and transforms single files; the key is (index, seed of its augmentation).
 
-    def __init__(self, split: Split, transform: v2.Transform):
-        self.split, self.transform = split, transform
+    Args:
+        root: The data root.
+        files: Paths relative to it.
+        labels: Of each file, a whole number.
+        transform: From uint8 (3, H, W) to what the network sees.
+    """
+
+    def __init__(
+        self, root: Path, files: Sequence[str], labels: Sequence[int], transform: v2.Transform
+    ):
+        self.root, self.files, self.labels, self.transform = root, files, labels, transform
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         index, seed = key
-        image = v2.functional.pil_to_tensor(read_image(self.split.root / self.split.files[index]))
+        image = v2.functional.pil_to_tensor(read_image(self.root / self.files[index]))
         with seeded(seed):
-            return self.transform(image), int(self.split.labels[index])
+            return self.transform(image), int(self.labels[index])
+
+
+def loaded(
+    files: Files,
+    batches: Sequence[Sequence[tuple[int, int]]],
+    device: torch.device,
+    channels_last: bool = False,
+    workers: int = 4,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Decodes batches of keys of `files` in worker processes and puts them on the device."""
+    format_ = torch.channels_last if channels_last else torch.contiguous_format
+    loader = DataLoader(
+        files, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda"
+    )
+    for images, labels in _one_line_errors(loader):
+        images = images.to(device, non_blocking=True, memory_format=format_)
+        yield images, labels.to(device, non_blocking=True)
 
 
 class StreamedBatches:
@@ -167,7 +194,7 @@ class StreamedBatches:
     ):
         self.training, self.batch_size, self.seed = training, batch_size, seed
         self.device, self.workers, self.count = torch.device(device), workers, len(split)
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
         _refuse_small_split(self.count, batch_size, training)
         size = [crops.image_size] * 2
         if training:
@@ -176,7 +203,7 @@ class StreamedBatches:
         else:
             cut = [v2.Resize(crops.resize, antialias=True), v2.CenterCrop(size)]
         scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-        self.files = _Files(split, v2.Compose(cut + scale))
+        self.files = Files(split.root, split.files, split.labels, v2.Compose(cut + scale))
 
     def __len__(self) -> int:
         return _batch_count(self.count, self.batch_size, self.training)
@@ -185,16 +212,9 @@ class StreamedBatches:
         """The batches of an epoch from number `start` on."""
         order = shuffled(self.count, self.seed, epoch) if self.training else range(self.count)
         keys = [(int(i), derived_seed(self.seed, "augmentation", epoch, int(i))) for i in order]
-        loader = DataLoader(
-            self.files,
-            batch_size=self.batch_size,
-            sampler=keys[start * self.batch_size : len(self) * self.batch_size],
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        for images, labels in _one_line_errors(loader):
-            images = images.to(self.device, non_blocking=True, memory_format=self.format)
-            yield images, labels.to(self.device, non_blocking=True)
+        size = self.batch_size
+        cut = [keys[step * size : (step + 1) * size] for step in range(start, len(self))]
+        yield from loaded(self.files, cut, self.device, self.channels_last, self.workers)
 
 
 def _one_line_errors(loader: DataLoader) -> Iterator[list[Tensor]]:

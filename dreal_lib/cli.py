@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from data_prep import cifar, embedded, imagenet, imagenette, tiny_imagenet
+from data_prep import (
+    cifar,
+    cuhk03,
+    dukemtmc,
+    embedded,
+    embedded_figures,
+    grocery,
+    imagenet,
+    imagenette,
+    market1501,
+    msmt17,
+    omniglot,
+    tiny_imagenet,
+)
 from data_prep.errors import PreparationError
 from dreal_lib.errors import Interrupted, UserError
 
@@ -27,8 +40,17 @@ prepare.command("tiny-imagenet")(tiny_imagenet.main)
 prepare.command("cifar")(cifar.main)
 prepare.command("imagenette")(imagenette.main)
 prepare.command("imagenet")(imagenet.main)
+prepare.command("embedded-figures")(embedded_figures.main)
+prepare.command("omniglot")(omniglot.main)
+prepare.command("grocery")(grocery.main)
+prepare.command("market1501")(market1501.main)
+prepare.command("dukemtmc")(dukemtmc.main)
+prepare.command("cuhk03")(cuhk03.main)
+prepare.command("msmt17")(msmt17.main)
 
-Data = Annotated[Path, typer.Option(help="Folder with train/CLASS and val/CLASS images.")]
+Data = Annotated[
+    Path, typer.Option(help="Prepared set: train/CLASS and val/CLASS images, or an index.csv.")
+]
 Profile = Annotated[str, typer.Option(help="Scale: smoke, desktop or paper.")]
 Variant = Annotated[str | None, typer.Option(help="Named set of overrides, e.g. two_cores.")]
 Set = Annotated[
@@ -123,11 +145,11 @@ def evaluate(
       --data build/data/embedded
     """
     from dreal_lib import runs
+    from dreal_lib.display import metric_text
 
-    errors = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
-    typer.echo(f"top-1 error {errors.top1_error_pct:.2f} %")
-    typer.echo(f"top-5 error {errors.top5_error_pct:.2f} %")
-    typer.echo(f"cross-entropy {errors.val_loss:.4f}")
+    found = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
+    for name, value in found.items():
+        typer.echo(metric_text(name, value))
 
 
 @app.command()

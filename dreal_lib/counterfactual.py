@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dreal_lib.attention import is_actor
 from dreal_lib.blocks import AttentionMap, intercepted
 from dreal_lib.errors import UserError
-from dreal_lib.reward import mean_map, predicted_right, relative_gain
+from dreal_lib.reward import logits_of, mean_map, predicted_right, relative_gain
 
 
 @dataclass
@@ -116,10 +116,11 @@ def bypassed_logits(
             replace.setdefault(actor, chosen(attention))
     with intercepted(replace, replace=replace):
         if not can_resume(model):
-            return model(chosen(images))
+            return logits_of(model(chosen(images)))
         block = bypassed[0].block
         first = next(item.actor for item in maps if item.block == block)
-        return model.resume(block, chosen(trace.features[first]), chosen(trace.shortcuts[block]))
+        features, shortcut = chosen(trace.features[first]), chosen(trace.shortcuts[block])
+        return logits_of(model.resume(block, features, shortcut))
 
 
 @torch.no_grad()

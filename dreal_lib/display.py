@@ -1,5 +1,6 @@
 """What a training run shows: a progress bar with ETA, a line an epoch, and TensorBoard scalars."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -67,10 +68,34 @@ class TrainingDisplay:
             ) from None
 
 
+METRIC_TITLES = {
+    "top1_error_pct": "top-1 error",
+    "top5_error_pct": "top-5 error",
+    "val_loss": "cross-entropy",
+    "rank1_pct": "Rank-1",
+    "rank5_pct": "Rank-5",
+    "rank10_pct": "Rank-10",
+    "map_step_pct": "mAP (step sum)",
+    "map_trapezoid_pct": "mAP (trapezoid)",
+    "minp_pct": "mINP",
+}
+SHOWN = ("top1_error_pct", "top5_error_pct", "rank1_pct", "map_step_pct")  # in an epoch's line
+
+
+def metric_text(name: str, value: float) -> str:
+    """A metric of a record for the terminal, e.g. "top-1 error 22.15 %"."""
+    number = f"{value:.2f} %" if name.endswith("_pct") else f"{value:.4f}"
+    return f"{METRIC_TITLES[name]} {number}"
+
+
 def _line(recipe: Recipe, row: dict[str, float]) -> str:
-    return (
-        f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row['classification_loss']:.4f}  "
-        f"L_q {row['quality_loss']:+.3f}  L_r {row['regression_loss']:.3f}  "
-        f"top-1 error {row['top1_error_pct']:.2f} %  top-5 {row['top5_error_pct']:.2f} %  "
-        f"{row['images_per_second']:.0f} images/s"
+    judged = [metric_text(n, row[n]) for n in SHOWN if not math.isnan(row.get(n, math.nan))]
+    return "  ".join(
+        (
+            f"epoch {int(row['epoch']):>3}/{recipe.epochs}",
+            f"loss {row['classification_loss']:.4f}",
+            f"L_q {row['quality_loss']:+.3f}  L_r {row['regression_loss']:.3f}",
+            *judged,
+            f"{row['images_per_second']:.0f} images/s",
+        )
     )

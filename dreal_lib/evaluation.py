@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dreal_lib.blocks import AttentionMap, intercepted
 from dreal_lib.counterfactual import AS_DEFAULT, Bypass, Trace, bypass_rewards, observed, units_of
 from dreal_lib.normalization import evaluation_mode
-from dreal_lib.reward import log_probabilities, predicted_right
+from dreal_lib.reward import log_probabilities, logits_of, predicted_right
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -61,7 +61,7 @@ def evaluate(model: nn.Module, batches: Batches, autocast: torch.autocast | None
     counter = ErrorCounter()
     with evaluation_mode(model), autocast or torch.autocast("cpu", enabled=False):
         for images, labels in batches:
-            counter.add(model(images), labels)
+            counter.add(logits_of(model(images)), labels)
     return counter.errors()
 
 
@@ -177,7 +177,7 @@ def diagnose(
     with evaluation_mode(model):
         for images, labels in batches:
             with observed(model, maps) if rewards else _maps_alone(maps) as trace:
-                logits = model(images)
+                logits = logits_of(model(images))
             _add_attention(found, trace, maps, labels, logits.shape[1])
             earned = bypass_rewards(model, images, labels, logits, trace, maps, units, gamma, how)
             for name, reward in earned.items():

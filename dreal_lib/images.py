@@ -73,7 +73,7 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
     if classes is not None and not 2 <= classes <= len(names):
         raise UserError(f"classes must be from 2 to {len(names)} for {root}; got {classes}")
     kept = tuple(names[:classes])
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
     titles = {item["name"]: item.get("title", item["name"]) for item in manifest.get("classes", [])}
     return ImageSet(
         name=manifest.get("name") or root.resolve().name,
@@ -100,7 +100,7 @@ def _list_split(root: Path, split: str, classes: tuple[str, ...]) -> Split:
     files, labels = [], []
     for label, name in enumerate(classes):
         folder = root / split / name
-        found = sorted(p for p in folder.glob("*") if _is_image(p))
+        found = sorted(p for p in folder.glob("*") if is_image(p))
         if not found and split == "train":
             raise UserError(f"class folder {folder} holds no image; add some or remove it")
         files += [p.relative_to(root).as_posix() for p in found]
@@ -110,12 +110,14 @@ def _list_split(root: Path, split: str, classes: tuple[str, ...]) -> Split:
     return Split(root, tuple(files), np.asarray(labels, dtype=np.int64), classes)
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is to be read as an image, by its name."""
     # Hidden files: some systems leave "._name.jpg" beside each file they copy, which is no image.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _read_manifest(root: Path) -> dict:
+def read_manifest(root: Path) -> dict:
+    """The manifest of a data root, {} without one; a damaged one is refused in one line."""
     path = root / "manifest.json"
     if not path.exists():
         return {}

@@ -23,18 +23,26 @@ class EpochMonitor:
     Args:
         map_rewards: For each attention map, the unit whose reward it shares (see `Step.rewards`).
         device: Where the sums are kept.
+        parts: Names of what L_c is the sum of, if of several (see `Step.parts`).
     """
 
-    def __init__(self, map_rewards: dict[str, str], device: torch.device | str):
-        self.map_rewards = map_rewards
-        self.losses = torch.zeros(len(_LOSSES) + 2, dtype=torch.float64, device=device)
+    def __init__(
+        self,
+        map_rewards: dict[str, str],
+        device: torch.device | str,
+        parts: tuple[str, ...] = (),
+    ):
+        self.map_rewards, self.parts = map_rewards, parts
+        self.losses = torch.zeros(len(_LOSSES) + len(parts) + 2, dtype=torch.float64, device=device)
         self.blocks = torch.zeros(len(map_rewards), len(_SUMS), dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, step: Step, labels: Tensor) -> None:
         """Adds a step; labels (B,)."""
         wrong = (step.logits.argmax(1) != labels).sum()
-        losses = torch.stack([getattr(step, name).detach().double() for name in _LOSSES])
+        values = [getattr(step, name) for name in _LOSSES]
+        values += [step.parts[name] for name in self.parts]
+        losses = torch.stack([value.detach().double() for value in values])
         counts = torch.stack([wrong.double(), torch.ones_like(wrong).double() * len(labels)])
         self.losses += torch.cat((losses * len(labels), counts))
         right = predicted_right(step.logits, labels).double()
@@ -48,7 +56,9 @@ class EpochMonitor:
     def loss_row(self) -> dict[str, float]:
         """Means of the losses over the images, and the training error in per cent."""
         *losses, wrong, count = self.losses.tolist()
-        row = {name: value / count for name, value in zip(_LOSSES, losses, strict=True)}
+        row = {
+            name: value / count for name, value in zip((*_LOSSES, *self.parts), losses, strict=True)
+        }
         return row | {"train_top1_error_pct": 100 * wrong / count}
 
     def block_rows(self) -> list[dict[str, float | str]]:

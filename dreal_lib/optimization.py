@@ -1,13 +1,15 @@
-"""The optimizer and its schedule (section 4.1): SGD, the learning rate divided by 10 in steps."""
+"""The optimizers and their schedule: SGD (section 4.1) and AMSGrad (section 4.2), the learning rate
+divided by 10 in steps.
+"""
 
 import torch
 from torch import nn
 
-from dreal_lib.recipes import Recipe
+from dreal_lib.recipes import Recipe, RetrievalRecipe
 
 
-def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD over all parameters of a learner.
+def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The task's optimizer over all parameters of a learner that are trained.
 
     Weight decay acts on everything, BN and critics too, but for modules that say
     `no_weight_decay` (SRM's, as in its authors' code). `dreal.critic_lr` is the
@@ -21,17 +23,17 @@ def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     }
     critics = {id(p) for p in getattr(learner, "critics", nn.Module()).parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in learner.parameters():
+    for parameter in filter(lambda p: p.requires_grad, learner.parameters()):
         own_rate = id(parameter) in critics and recipe.dreal.critic_lr
         decay = 0.0 if id(parameter) in exempt else recipe.weight_decay
         groups.setdefault((own_rate or recipe.learning_rate, decay), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {"params": members, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-            for (rate, decay), members in groups.items()
-        ],
-        momentum=recipe.momentum,
-    )
+    members_at = [
+        {"params": members, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
+    ]
+    if isinstance(recipe, RetrievalRecipe):
+        return torch.optim.Adam(members_at, betas=recipe.betas, amsgrad=True)
+    return torch.optim.SGD(members_at, momentum=recipe.momentum)
 
 
 def decay_factor(recipe: Recipe, epoch: int) -> float:

@@ -128,7 +128,7 @@ def check_image_size(value: object) -> int:
 
 
 def _names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
+    return sorted({path.stem for path in (RECIPES / folder).glob("*/*.yaml")})
 
 
 def _choice(name: str, value: object, choices) -> str:

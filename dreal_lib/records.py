@@ -24,8 +24,9 @@ from dreal_lib.environment import Git, Hardware
 from dreal_lib.environment import environment_facts as environment_facts
 from dreal_lib.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+_PER_EPOCH = ("wall_seconds", "images_per_second")
 HISTORY_COLUMNS = (
     "epoch",
     "learning_rate",
@@ -36,9 +37,26 @@ HISTORY_COLUMNS = (
     "val_loss",
     "top1_error_pct",
     "top5_error_pct",
-    "wall_seconds",
-    "images_per_second",
+    *_PER_EPOCH,
 )
+RETRIEVAL_HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "classification_loss",
+    "identity_loss",
+    "triplet_loss",
+    "quality_loss",
+    "regression_loss",
+    "train_top1_error_pct",
+    "rank1_pct",
+    "rank5_pct",
+    "rank10_pct",
+    "map_step_pct",
+    "map_trapezoid_pct",
+    "minp_pct",
+    *_PER_EPOCH,
+)
+HISTORIES = {"classification": HISTORY_COLUMNS, "retrieval": RETRIEVAL_HISTORY_COLUMNS}
 BLOCK_COLUMNS = (
     "epoch",
     "map",
@@ -74,6 +92,22 @@ class Metrics(_Frozen):
     val_loss: NonNegative
 
 
+class RetrievalMetrics(_Frozen):
+    """Retrieval scores after an epoch that was evaluated; higher is better.
+
+    The mean average precision has two definitions in use (protocol of Market-1501): the step sum
+    and the trapezoid.
+    """
+
+    epoch: int = Field(ge=0)
+    rank1_pct: Percent
+    rank5_pct: Percent
+    rank10_pct: Percent
+    map_step_pct: Percent
+    map_trapezoid_pct: Percent
+    minp_pct: Percent
+
+
 class DataFacts(_Frozen):
     """The data set a run was trained and validated on."""
 
@@ -82,6 +116,18 @@ class DataFacts(_Frozen):
     train_images: int = Field(ge=0)
     val_images: int = Field(ge=0)
     classes: int = Field(ge=1)
+
+
+class IdentityFacts(_Frozen):
+    """The identities a run was trained on and the ones it was judged on; junk is not counted."""
+
+    name: str
+    fingerprint: str
+    train_images: int = Field(ge=0)
+    train_identities: int = Field(ge=1)
+    query_images: int = Field(ge=0)
+    gallery_images: int = Field(ge=0)
+    cameras: int = Field(ge=0)
 
 
 class CompanionFile(_Frozen):
@@ -100,13 +146,15 @@ class CompanionFiles(_Frozen):
 
 
 class Record(_Frozen):
-    """One run, complete or stopped early.
+    """One run, complete or stopped early; of one of the tasks, see `RECORD_TYPES`.
 
     `network` names the paper's row, `settings` the resolved recipe with the network really trained.
-    `best` is the epoch with the lowest top-1 error on the very images that `last` is measured on.
+    `best` is the epoch with the lowest top-1 error, or the highest mAP (step sum), on the very
+    images that `last` is measured on.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
+    task: Literal["classification", "retrieval"]
     recipe: RecipeName
     recipe_hash: str
     profile: Name
@@ -120,12 +168,12 @@ class Record(_Frozen):
     git: Git
     versions: dict[str, str | None]
     hardware: Hardware
-    data: DataFacts
+    data: _Frozen
     wall_seconds: NonNegative
     images_per_second: NonNegative
     peak_memory_mib: NonNegative | None
-    last: Metrics
-    best: Metrics
+    last: _Frozen
+    best: _Frozen
     checkpoint_sha256: Sha256 | None
     files: CompanionFiles
     command: str
@@ -142,6 +190,30 @@ class Record(_Frozen):
         return (self.profile, self.variant, self.recipe, self.seed)
 
 
+class ClassificationRecord(Record):
+    """A run of section 4.1."""
+
+    task: Literal["classification"] = "classification"
+    data: DataFacts
+    last: Metrics
+    best: Metrics
+
+
+class RetrievalRecord(Record):
+    """A run of section 4.2."""
+
+    task: Literal["retrieval"] = "retrieval"
+    data: IdentityFacts
+    last: RetrievalMetrics
+    best: RetrievalMetrics
+
+
+RECORD_TYPES: dict[str, type[Record]] = {
+    "classification": ClassificationRecord,
+    "retrieval": RetrievalRecord,
+}
+
+
 @dataclass(frozen=True)
 class StoredRecord:
     """A record and where it lies.
@@ -154,8 +226,8 @@ class StoredRecord:
     origin: Literal["recorded", "re-run"] = "recorded"
 
     def history(self) -> pd.DataFrame:
-        """The training history, one row an epoch (`HISTORY_COLUMNS`)."""
-        return self._table(self.record.files.history, HISTORY_COLUMNS)
+        """The training history, one row an epoch (`HISTORIES` by task)."""
+        return self._table(self.record.files.history, HISTORIES[self.record.task])
 
     def blocks(self) -> pd.DataFrame:
         """Critique and reward by epoch and map (`BLOCK_COLUMNS`).
@@ -282,20 +354,29 @@ def read_record(path: Path | str) -> Record:
         raise _unreadable(path, f"is not readable JSON ({_one_line(error)})") from error
     if not isinstance(content, dict):
         raise _unreadable(path, f"holds a {type(content).__name__}, not a record")
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"record {path} has schema_version {version!r}, this library reads {SCHEMA_VERSION}; "
-            "use the library that wrote it, or run the recipe again"
-        )
+    content = _migrated(path, content)
     try:
-        record = Record.model_validate_json(json.dumps(content), strict=True)
+        kind = RECORD_TYPES.get(content.get("task"), Record)
+        record = kind.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise _unreadable(path, f"has a bad field {field}: {_one_line(first['msg'])}") from error
     _check_companions(path, record)
     return record
+
+
+def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content in the present schema; the file itself stays as it was written."""
+    version = content.get("schema_version")
+    if version == 1:  # before instance recognition: every run was a classification
+        return content | {"schema_version": 2, "task": "classification"}
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"record {path} has schema_version {version!r}, this library reads 1 to "
+            f"{SCHEMA_VERSION}; use the library that wrote it, or run the recipe again"
+        )
+    return content
 
 
 def find_records(
@@ -353,7 +434,7 @@ def _refuse_disagreement(found: dict[tuple, StoredRecord], stored: StoredRecord)
         return
     differing = [
         name
-        for name in Record.model_fields
+        for name in type(other.record).model_fields
         if getattr(other.record, name) != getattr(stored.record, name)
     ]
     raise UserError(

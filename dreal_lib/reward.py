@@ -15,6 +15,11 @@ def log_probabilities(logits: Tensor) -> Tensor:
     return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=1)
 
 
+def logits_of(output: object) -> Tensor:
+    """The logits (B, K) of what a network returned: itself, or its `logits` if it has several."""
+    return output if isinstance(output, Tensor) else output.logits
+
+
 def predicted_right(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether no class is more probable than the true one, (B,) bool."""
     true_class = logits.gather(1, labels[:, None])

@@ -53,10 +53,7 @@ class Settings:
     critic_hidden: int = 1
 
     def __post_init__(self):
-        for name, kind in get_type_hints(Settings).items():
-            value, choices = getattr(self, name), get_args(kind)
-            if choices and isinstance(choices[0], str) and value not in choices:
-                raise unknown_choice(name, value, choices)
+        refuse_unknown_choices(self)
         for name in ("gamma", "quality_weight", "regression_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
@@ -74,3 +71,15 @@ class Settings:
         """As a recipe writes them: without those of `ADDED_LATER` that are at their default."""
         unchanged = [n for n in ADDED_LATER if getattr(self, n) == getattr(Settings, n)]
         return {name: value for name, value in asdict(self).items() if name not in unchanged}
+
+
+def refuse_unknown_choices(settings: object) -> None:
+    """Checks every field of a dataclass whose type is a `Literal` of words.
+
+    Raises:
+        UserError: A value that is no choice of its setting (lists them).
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        value, choices = getattr(settings, name), get_args(kind)
+        if choices and isinstance(choices[0], str) and value not in choices:
+            raise unknown_choice(name, value, choices)

@@ -18,16 +18,13 @@ from torch import Tensor, nn
 
 from dreal_lib.agent import Agent
 from dreal_lib.baseline import Baseline
-from dreal_lib.batches import CachedBatches, StreamedBatches
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.errors import Interrupted, UserError
-from dreal_lib.evaluation import evaluate
 from dreal_lib.monitor import EpochMonitor
 from dreal_lib.optimization import create_optimizer, set_learning_rate
 from dreal_lib.recipes import Recipe
 from dreal_lib.seeding import derived_seed
 
-Source = CachedBatches | StreamedBatches
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -61,10 +58,13 @@ class Trainer:
     Args:
         learner: An `Agent` or a `Baseline`.
         recipe: What to do.
-        train, val: Sources of batches.
+        train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`.
+        validate: See `dreal_lib.task.Task`.
+        metrics: Names of what `validate` returns; empty in the history where nothing was due.
         folder: The run's folder, for its checkpoint.
         seed: The run's seed.
         data_fingerprint: Of the images; a checkpoint of other images is not continued.
+        parts: See `dreal_lib.task.Task`.
         listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
             epoch's row after each epoch.
     """
@@ -73,16 +73,19 @@ class Trainer:
         self,
         learner: Agent | Baseline,
         recipe: Recipe,
-        train: Source,
-        val: Source,
+        train: Any,
+        validate: Callable[[int], dict[str, float]],
+        metrics: tuple[str, ...],
         folder: Path,
         seed: int = 0,
         data_fingerprint: str = "",
+        parts: tuple[str, ...] = (),
         listener: Listener = lambda progress, steps, row: None,
     ):
         self.learner, self.recipe, self.seed = learner, recipe, seed
         self.data_fingerprint = data_fingerprint
-        self.train_batches, self.val_batches = train, val
+        self.train_batches, self.validate, self.metrics = train, validate, metrics
+        self.parts = parts
         self.checkpoint, self.listener = Path(folder) / CHECKPOINT, listener
         self.device = next(learner.parameters()).device
         self.optimizer = create_optimizer(learner, recipe)
@@ -124,12 +127,13 @@ class Trainer:
                 self.save()
                 raise Interrupted
             clock = time.perf_counter()
-        errors = evaluate(self.learner.actor, self.val_batches.epoch(), self._autocast())
+        found = self.validate(progress.epoch + 1)
         # The last step may have spoilt the weights; they must not replace the last good checkpoint.
-        self._refuse_not_finite("validation loss", errors.val_loss, progress.step)
+        for name, value in found.items():
+            self._refuse_not_finite(name, value, progress.step)
         progress.wall_seconds = before + time.perf_counter() - started
         progress.epoch, progress.step = progress.epoch + 1, 0
-        row = self._keep_rows(rate, asdict(errors))
+        row = self._keep_rows(rate, dict.fromkeys(self.metrics, math.nan) | found)
         self.save()
         self.listener(progress, len(self.train_batches), row)
 
@@ -155,10 +159,10 @@ class Trainer:
         if isinstance(self.learner, Agent) and self.recipe.dreal.bypass_draw == when:
             self.learner.generator.manual_seed(derived_seed(self.seed, "bypass", *counters))
 
-    def _keep_rows(self, rate: float, errors: dict[str, float]) -> dict[str, float]:
+    def _keep_rows(self, rate: float, found: dict[str, float]) -> dict[str, float]:
         progress, epoch = self.progress, {"epoch": self.progress.epoch}
         speed = progress.images / progress.train_seconds if progress.train_seconds else 0.0
-        row = epoch | {"learning_rate": rate} | self.monitor.loss_row() | errors
+        row = epoch | {"learning_rate": rate} | self.monitor.loss_row() | found
         row |= {"wall_seconds": progress.wall_seconds, "images_per_second": speed}
         progress.history.append(row)
         progress.blocks += [epoch | blocks for blocks in self.monitor.block_rows()]
@@ -168,7 +172,7 @@ class Trainer:
     def _new_monitor(self) -> EpochMonitor:
         units = getattr(self.learner, "units", {})
         rewards = {item.name: unit for unit, maps in units.items() for item in maps}
-        return EpochMonitor(rewards, self.device)
+        return EpochMonitor(rewards, self.device, self.parts)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.recipe, self.device)
@@ -196,8 +200,9 @@ class Trainer:
         """Writes the checkpoint: everything the next start needs."""
         tensors = {f"learner.{name}": t for name, t in self.learner.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            if state.get("momentum_buffer") is not None:
-                tensors[f"optimizer.{index}"] = state["momentum_buffer"]
+            for name, value in state.items():  # SGD's momentum, or Adam's moments and step
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = value
         tensors |= {"monitor.losses": self.monitor.losses, "monitor.blocks": self.monitor.blocks}
         save_checkpoint(self.checkpoint, tensors, self._identity() | asdict(self.progress))
 
@@ -219,9 +224,12 @@ class Trainer:
         load_weights(self.learner, _under("learner.", tensors), self.checkpoint)
         state = self.optimizer.state_dict()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for index, value in _under("optimizer.", tensors).items():
-            momentum = torch.empty_like(parameters[int(index)])  # in its memory format too
-            state["state"][int(index)] = {"momentum_buffer": momentum.copy_(value)}
+        for key, value in _under("optimizer.", tensors).items():
+            index, name = key.split(".")
+            kept = value
+            if value.dim():  # in the parameter's memory format and place
+                kept = torch.empty_like(parameters[int(index)]).copy_(value)
+            state["state"].setdefault(int(index), {})[name] = kept
         self.optimizer.load_state_dict(state)
         self.monitor.losses = tensors["monitor.losses"].to(self.device)
         self.monitor.blocks = tensors["monitor.blocks"].to(self.device)

@@ -7,6 +7,7 @@ and differentiated apart, each with respect to its own group of parameters.
 Letters: B batch, C channels, H, W, K classes, S size of a map.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -340,3 +341,102 @@ def _critic_gradients(phi, l_r: Tensor) -> dict[tuple[str, str], list[Tensor]]:
     flat = [tensor for group in phi.values() for tensor in group]
     gradients = iter(torch.autograd.grad(l_r, flat, allow_unused=True))
     return {key: [next(gradients) for _ in group] for key, group in phi.items()}
+
+
+# Open-set retrieval, one query and one gallery image at a time, on nested lists or arrays.
+
+
+def slow_ranking(query, gallery, metric: str) -> list[float]:
+    """Distance of one feature vector to each of the gallery's, in Python's floats."""
+
+    def cosine(a, b) -> float:
+        across = sum(x * y for x, y in zip(a, b, strict=True))
+        return 1 - across / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+    def euclidean(a, b) -> float:
+        return sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
+
+    distance = {"cosine": cosine, "euclidean": euclidean}[metric]
+    query = [float(x) for x in query]
+    return [distance(query, [float(y) for y in other]) for other in gallery]
+
+
+def slow_retrieval(
+    distances, query_ids, gallery_ids, query_cameras=None, gallery_cameras=None
+) -> dict[str, object]:
+    """Walks down every ranking, counting; distances[q][g]; the protocol of the re-id data sets."""
+    cmc, steps, trapezoids, penalties, rankings = [0] * len(gallery_ids), [], [], [], []
+    for q, row in enumerate(distances):
+        ranking = []
+        for g in sorted(range(len(gallery_ids)), key=lambda g, row=row: (row[g], g)):
+            same = gallery_ids[g] == query_ids[q]
+            if gallery_ids[g] == -1:
+                continue
+            if query_cameras is not None and same and gallery_cameras[g] == query_cameras[q]:
+                continue
+            ranking.append(g)
+        rankings.append(ranking)
+        right = [bool(gallery_ids[g] == query_ids[q]) for g in ranking]
+        if not any(right):
+            continue
+        for n in range(len(cmc)):
+            cmc[n] += any(right[: n + 1])
+        step = trapezoid = old_recall = 0.0
+        old_precision, hits, hardest = 1.0, 0, 0
+        for n, hit in enumerate(right, start=1):
+            hits += hit
+            recall, precision = hits / sum(right), hits / n
+            if hit:
+                step += precision / sum(right)
+                hardest = n
+            trapezoid += (recall - old_recall) * (old_precision + precision) / 2
+            old_recall, old_precision = recall, precision
+        steps.append(step)
+        trapezoids.append(trapezoid)
+        penalties.append(sum(right) / hardest)
+    valid = len(steps)
+    return {
+        "cmc": [count / valid for count in cmc] if valid else [],
+        "map_step": sum(steps) / valid if valid else None,
+        "map_trapezoid": sum(trapezoids) / valid if valid else None,
+        "minp": sum(penalties) / valid if valid else None,
+        "valid_queries": valid,
+        "rankings": rankings,
+    }
+
+
+def slow_reranking(queries, gallery, metric: str, k1: int, k2: int, weight: float):
+    """k-reciprocal re-ranked distances, [q][g]: sets and dense rows, an image at a time."""
+    images = [[float(x) for x in row] for row in [*queries, *gallery]]
+    everyone = range(len(images))
+    squared = []
+    for image in images:
+        row = slow_ranking(image, images, metric)
+        row = [2 * d if metric == "cosine" else d * d for d in row]
+        squared.append([d / max(row) for d in row])
+    near = [sorted(everyone, key=lambda j, i=i: (j != i, squared[i][j], j)) for i in everyone]
+
+    def reciprocal(i: int, k: int) -> set[int]:
+        return {j for j in near[i][: k + 1] if i in near[j][: k + 1]}
+
+    encodings = []
+    for i in everyone:
+        expanded = set(reciprocal(i, k1))
+        for j in reciprocal(i, k1):
+            candidates = reciprocal(j, round(k1 / 2))
+            if 3 * len(candidates & reciprocal(i, k1)) >= 2 * len(candidates):
+                expanded |= candidates
+        weights = [math.exp(-squared[i][j]) if j in expanded else 0.0 for j in everyone]
+        encodings.append([w / sum(weights) for w in weights])
+    averaged = [
+        [sum(encodings[j][c] for j in near[i][:k2]) / k2 for c in everyone] for i in everyone
+    ]
+    distances = []
+    for q in range(len(queries)):
+        row = []
+        for g in range(len(queries), len(images)):
+            pairs = list(zip(averaged[q], averaged[g], strict=True))
+            jaccard = 1 - sum(map(min, pairs)) / sum(map(max, pairs))
+            row.append((1 - weight) * jaccard + weight * squared[q][g])
+        distances.append(row)
+    return distances

@@ -142,6 +142,6 @@ def write_run(
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }
-    record = records.Record.model_validate(fields | changes)
+    record = records.ClassificationRecord.model_validate(fields | changes)
     records.write_record(record, path)
     return record

@@ -14,7 +14,7 @@ from dreal_lib.agent import reinforce
 from dreal_lib.backbones import create_model
 from dreal_lib.critic import RecurrentCritic
 from dreal_lib.errors import UserError
-from dreal_lib.recipes import Recipe, load_recipe, recipe_names
+from dreal_lib.recipes import ClassificationRecipe, load_recipe, recipe_names
 from dreal_lib.settings import ADDED_LATER, Settings
 from dreal_lib.tables import MINUS
 
@@ -106,7 +106,7 @@ def test_recipes_of_committed_records_still_have_their_hash():
         recipe = load_recipe(record.recipe, record.profile, named, by_hand)
         assert recipe.hash == record.recipe_hash, run.path
         assert recipe.model_dump(mode="json") == record.settings, run.path
-        assert Recipe(**record.settings) == recipe
+        assert ClassificationRecipe(**record.settings) == recipe
 
 
 def test_a_setting_added_later_is_written_only_where_it_is_changed():
@@ -118,8 +118,8 @@ def test_a_setting_added_later_is_written_only_where_it_is_changed():
     assert set(plain.model_dump()["dreal"]) == set(Settings().as_dict()) - {"critic_hidden"}
     assert larger.model_dump(mode="json")["dreal"]["critic_hidden"] == 16
     assert plain.hash == same.hash != larger.hash
-    assert Recipe(**larger.model_dump(mode="json")).dreal.critic_hidden == 16
-    assert Recipe(**plain.model_dump(mode="json")).dreal.critic_hidden == 1
+    assert ClassificationRecipe(**larger.model_dump(mode="json")).dreal.critic_hidden == 16
+    assert ClassificationRecipe(**plain.model_dump(mode="json")).dreal.critic_hidden == 1
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "16"])

@@ -12,7 +12,7 @@ from dreal_lib.paper import TABLE_1
 from dreal_lib.recipes import (
     FOLDER,
     PROFILES,
-    Recipe,
+    ClassificationRecipe,
     load_recipe,
     parse_overrides,
     recipe_names,
@@ -90,14 +90,14 @@ def test_later_sources_win(tmp_path):
     own.write_text("network: se_resnet50\nmethod: baseline\nepochs: 5\nwidth: 8\n")
     assert load_recipe(str(own), "smoke").epochs == 5  # row over profile
     both = load_recipe(str(own), "smoke", "two_cores", {"width": 4})
-    named = yaml.safe_load((FOLDER / "variants" / "two_cores.yaml").read_text())
+    named = yaml.safe_load((FOLDER / "variants" / "classification" / "two_cores.yaml").read_text())
     assert both.epochs == named["epochs"]  # variant over row
     assert both.width == 4  # override over variant
 
 
 def test_a_variant_is_recorded_with_its_overrides():
     recipe = load_recipe(ROW, "desktop", "two_cores")
-    named = yaml.safe_load((FOLDER / "variants" / "two_cores.yaml").read_text())
+    named = yaml.safe_load((FOLDER / "variants" / "classification" / "two_cores.yaml").read_text())
     assert recipe.variant == "two_cores"
     assert recipe.overrides == json.loads(json.dumps(named))
     assert recipe.classes == named["classes"]
@@ -226,7 +226,7 @@ CHANGES = {
 
 def test_every_deciding_field_is_tried_below():
     origin = {"name", "profile", "variant", "overrides"}
-    assert set(Recipe.model_fields) == set(CHANGES) | origin
+    assert set(ClassificationRecipe.model_fields) == set(CHANGES) | origin
 
 
 @pytest.mark.parametrize("key", CHANGES)
@@ -281,7 +281,8 @@ def test_overrides_by_hand_get_a_place_of_their_own():
 def test_a_recipe_survives_json(profile, overrides):
     recipe = load_recipe(ROW, profile, "two_cores", overrides)
     content = recipe.model_dump(mode="json")
-    for again in (Recipe(**content), Recipe(**json.loads(json.dumps(content)))):
+    for values in (content, json.loads(json.dumps(content))):
+        again = ClassificationRecipe(**values)
         assert again == recipe
         assert again.hash == recipe.hash
 
@@ -289,9 +290,9 @@ def test_a_recipe_survives_json(profile, overrides):
 def test_a_stored_recipe_with_an_unknown_key_is_refused():
     content = load_recipe(ROW).model_dump(mode="json")
     with pytest.raises(ValueError, match="extra"):
-        Recipe(**content, epoch=3)
+        ClassificationRecipe(**content, epoch=3)
     with pytest.raises(ValueError, match=r"dreal\.gama"):
-        Recipe(**{**content, "dreal": {"gama": 1}})
+        ClassificationRecipe(**{**content, "dreal": {"gama": 1}})
 
 
 def test_a_recipe_cannot_be_changed():

@@ -71,7 +71,7 @@ def test_a_record_is_frozen_and_refuses_unknown_fields(stored):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"schema_version": 2}, "schema_version 2, this library reads 1"),
+        ({"schema_version": 3}, "schema_version 3, this library reads 1 to 2"),
         ({"schema_version": None}, "schema_version None"),
         ({"seed": "3"}, "bad field seed"),
         ({"seed": -1}, "bad field seed"),

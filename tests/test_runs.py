@@ -108,7 +108,8 @@ def test_the_weights_are_the_plain_network_and_named_in_the_record(train):
     assert stored.record.checkpoint_sha256 == hashlib.sha256(content).hexdigest()
     tensors, facts = load_checkpoint(folder / runs.WEIGHTS)
     assert not any("critic" in name for name in tensors)
-    assert facts == {"recipe": tiny_recipe("cbam_resnet50_reinforced").model_dump(mode="json")}
+    recipe = tiny_recipe("cbam_resnet50_reinforced").model_dump(mode="json")
+    assert facts == {"task": "classification", "recipe": recipe}
 
 
 def test_runs_of_a_seed_leave_the_same_but_for_times(train, data, tmp_path):
@@ -139,9 +140,9 @@ def test_evaluating_the_weights_gives_the_records_last_errors(train, data, tmp_p
     stored, folder = train("se_resnet50_baseline", **changes)
     found = runs.evaluate_weights(folder / runs.WEIGHTS, data, CPU, tmp_path / "cache", workers=0)
     last = stored.record.last
-    assert found.top1_error_pct == last.top1_error_pct
-    assert found.top5_error_pct == last.top5_error_pct
-    assert found.val_loss == pytest.approx(last.val_loss, rel=1e-6)
+    assert found["top1_error_pct"] == last.top1_error_pct
+    assert found["top5_error_pct"] == last.top5_error_pct
+    assert found["val_loss"] == pytest.approx(last.val_loss, rel=1e-6)
 
 
 def test_a_finished_run_writes_its_record_again_without_training(train):

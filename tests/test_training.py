@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from dreal_lib.backbones import create_model
 from dreal_lib.batches import CachedBatches, Crops
 from dreal_lib.cache import CachedSet
 from dreal_lib.checkpoints import load_checkpoint
+from dreal_lib.classification import create_learner
 from dreal_lib.errors import Interrupted, UserError
+from dreal_lib.evaluation import evaluate
 from dreal_lib.records import BLOCK_COLUMNS, HISTORY_COLUMNS
-from dreal_lib.runs import create_learner
 from dreal_lib.training import CHECKPOINT, Trainer, actor_weights
 
 STEPS = 3  # of an epoch: 26 images in batches of 8
@@ -62,7 +64,14 @@ def start(cached, tmp_path):
         )
         learner = create_learner(recipe, 3, torch.device("cpu"), seed)
         trainer = Trainer(
-            learner, recipe, train, val, tmp_path / folder, seed=seed, data_fingerprint=data
+            learner,
+            recipe,
+            train,
+            lambda _: asdict(evaluate(learner.actor, val.epoch())),
+            ("top1_error_pct", "top5_error_pct", "val_loss"),
+            tmp_path / folder,
+            seed=seed,
+            data_fingerprint=data,
         )
         if listen is not None:
             trainer.listener = lambda *event: listen(trainer, *event)
@@ -279,7 +288,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(start, 
 
 
 def test_weights_spoilt_by_an_epochs_last_step_do_not_replace_the_checkpoint(start, tmp_path):
-    with pytest.raises(UserError, match="the validation loss is nan at epoch 2, step 3"):
+    with pytest.raises(UserError, match="the val_loss is nan at epoch 2, step 3"):
         start(listen=poison_at(2, 3)).run()
     tensors, facts = load_checkpoint(tmp_path / "run" / CHECKPOINT)
     assert facts["epoch"] == 1

@@ -1,122 +1,32 @@
 """Recipes: each row of a table as data, at three scales.
 
 A recipe is put together from a row (`table_1/se_resnet50_reinforced.yaml`: which network, which
-method), a profile (`profiles/smoke.yaml`: which data, how long), perhaps a variant (a named set of
-overrides) and overrides given by hand. What comes out is validated and recorded with its hash.
+method), a profile (`profiles/classification/smoke.yaml`: which data, how long), perhaps a variant
+(a named set of overrides) and overrides given by hand. A row of the retrieval task says so
+(`task: retrieval`) and takes the profiles and variants of that task. What comes out is validated
+and recorded with its hash.
 """
 
 import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-)
+from pydantic import ValidationError
 
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.settings import Settings
+from dreal_lib.recipes.schema import RECIPE_TYPES as RECIPE_TYPES
+from dreal_lib.recipes.schema import ClassificationRecipe as ClassificationRecipe
+from dreal_lib.recipes.schema import Recipe as Recipe
+from dreal_lib.recipes.schema import RetrievalRecipe as RetrievalRecipe
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
 ROWS = ("table_*", "ablations")  # folders of rows
 ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
-NESTED = ("dreal", "depths")
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Recipe(BaseModel):
-    """All that decides a run, but its seed.
-
-    Attributes:
-        name: The row, e.g. "table_1/se_resnet50_reinforced".
-        profile, variant, overrides: Where values came from.
-        network: The paper's network, e.g. "se_resnet50".
-        method: "baseline" (L_c alone) or "reinforced".
-        dataset: Name of the prepared set.
-        classes: Only the first so many classes, in sorted order; None for all.
-        depths: Depth that is trained for each of the paper's depths.
-        width, stem: See `dreal_lib.backbones.create_model`.
-        image_size, resize, smallest_area: See `dreal_lib.batches.Crops`.
-        decoded_cache: Decode the set once and keep it, instead of streaming files.
-        epochs, batch_size: Length of the training.
-        learning_rate, momentum, weight_decay: Of SGD.
-        milestones: Shares of the epochs after which the learning rate is divided by 10.
-        precision: "fp32", or "bf16" (autocast).
-        channels_last: Memory format of images and weights.
-        stages: Stages that are reinforced.
-        dreal: The open points, `dreal_lib.settings.Settings`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    profile: Literal["smoke", "desktop", "paper"]
-    variant: str | None = None
-    overrides: dict[str, Any] = {}
-    network: str
-    method: Literal["baseline", "reinforced"]
-    dataset: str
-    classes: Positive | None = None
-    depths: dict[int, int]
-    width: Positive
-    stem: Literal["imagenet", "tiny", "cifar"]
-    image_size: Positive
-    resize: Positive
-    smallest_area: float = Field(gt=0, le=1)
-    decoded_cache: bool
-    epochs: Positive
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
-    momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    milestones: tuple[Share, ...]
-    precision: Literal["fp32", "bf16"]
-    channels_last: bool
-    stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
-    dreal: Settings = Settings()
-
-    @field_validator("dreal", mode="before")
-    @classmethod
-    def _known_settings(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            _refuse_unknown_settings(value)
-        return value
-
-    @field_serializer("dreal")
-    def _write_settings(self, value: Settings) -> dict[str, Any]:
-        return value.recorded()
-
-    @field_validator("resize")
-    @classmethod
-    def _covers_the_crop(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("image_size", 0):  # else evaluated images get a black margin
-            raise ValueError(f"must be at least image_size, {info.data['image_size']}")
-        return value
-
-    @property
-    def trained_model(self) -> str:
-        """The network that is trained, e.g. "se_resnet14" where `network` is the paper's."""
-        from dreal_lib.backbones import parse_model_name  # torch: pages that list names need none
-
-        attention, depth = parse_model_name(self.network)
-        prefix = f"{attention}_" if attention else ""
-        return f"{prefix}resnet{self.depths.get(depth, depth)}"
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of everything that decides the run (its overrides' origin is not part of it)."""
-        deciding = self.model_dump(mode="json", exclude={"overrides", "variant"})
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+NESTED = ("dreal", "depths", "retrieval")
 
 
 def recipe_names() -> list[str]:
@@ -125,9 +35,17 @@ def recipe_names() -> list[str]:
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in rows)
 
 
-def variant_names() -> list[str]:
-    """Names of the override sets."""
-    return sorted(path.stem for path in (FOLDER / "variants").glob("*.yaml"))
+def variant_names(task: str = "*") -> list[str]:
+    """Names of the override sets of a task, or of all."""
+    return sorted(path.stem for path in (FOLDER / "variants").glob(f"{task}/*.yaml"))
+
+
+def task_of(name: str) -> str:
+    """The task of a row, "classification" or "retrieval"; arguments and errors as `load_recipe`."""
+    task = _row(name).get("task", "classification")
+    if task not in RECIPE_TYPES:
+        raise unknown_choice("task", task, RECIPE_TYPES)
+    return task
 
 
 def load_recipe(
@@ -149,14 +67,17 @@ def load_recipe(
     """
     if profile not in PROFILES:
         raise unknown_choice("profile", profile, PROFILES)
-    if variant is not None and variant not in variant_names():
-        raise unknown_choice("variant", variant, variant_names())
-    named = _read(FOLDER / "variants" / f"{variant}.yaml") if variant else {}
+    task = task_of(name)
+    if variant is not None and variant not in variant_names(task):
+        raise unknown_choice(f"variant of {task}", variant, variant_names(task))
+    named = _read(FOLDER / "variants" / task / f"{variant}.yaml") if variant else {}
     # As JSON holds them, so that a recorded override equals the one that was given.
     changed = json.loads(json.dumps({**named, **(overrides or {})}, default=str))
+    kind = RECIPE_TYPES[task]
+    row = {key: value for key, value in _row(name).items() if key != "task"}
     values: dict[str, Any] = {}
-    for source in (_read(FOLDER / "profiles" / f"{profile}.yaml"), _row(name), changed):
-        _merge(values, source)
+    for source in (_read(FOLDER / "profiles" / task / f"{profile}.yaml"), row, changed):
+        _merge(kind, values, source)
     label = variant
     if overrides:  # another recipe than the named variant; its records get a place of their own
         text = json.dumps(changed, sort_keys=True)
@@ -165,9 +86,8 @@ def load_recipe(
         name = "own/" + (
             re.sub(r"[^a-z0-9_]+", "_", Path(name).stem.lower()).strip("_") or "recipe"
         )
-    return _validated(
-        values | {"name": name, "profile": profile, "variant": label, "overrides": changed}
-    )
+    origin = {"name": name, "profile": profile, "variant": label, "overrides": changed}
+    return _validated(kind, values | origin)
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
@@ -210,10 +130,10 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _merge(values: dict[str, Any], source: dict[str, Any]) -> None:
+def _merge(kind: type[Recipe], values: dict[str, Any], source: dict[str, Any]) -> None:
     for key, value in source.items():
         first, _, nested = str(key).partition(".")
-        choices = [field for field in Recipe.model_fields if field not in ORIGIN]
+        choices = [field for field in kind.model_fields if field not in ORIGIN]
         if first not in choices or (nested and first not in NESTED):
             raise unknown_choice("recipe key", key, choices)
         if first not in NESTED:
@@ -225,27 +145,20 @@ def _merge(values: dict[str, Any], source: dict[str, Any]) -> None:
                 f"recipe key {key!r} needs names and values; got {value!r}; "
                 f"try --set {key}.NAME=VALUE"
             )
-        if first == "dreal":
-            _refuse_unknown_settings(inner)
+        if first in kind.nested:
+            kind.refuse_unknown(first, inner)
         # A depth is a number in a recipe file, and a text where it was recorded as JSON.
         values[first] = {**values.get(first, {}), **{str(k): v for k, v in inner.items()}}
 
 
-def _refuse_unknown_settings(values: dict[str, Any]) -> None:
-    choices = [f"dreal.{name}" for name in Settings.__dataclass_fields__]
-    for key in values:
-        if f"dreal.{key}" not in choices:
-            raise unknown_choice("setting", f"dreal.{key}", choices)
-
-
-def _validated(values: dict[str, Any]) -> Recipe:
+def _validated(kind: type[Recipe], values: dict[str, Any]) -> Recipe:
     from dreal_lib.backbones import STEMS, parse_model_name
 
     parse_model_name(str(values.get("network", "")))
     if str(values.get("stem")) not in STEMS:
         raise unknown_choice("stem", values.get("stem"), STEMS)
     try:
-        return Recipe(**values)
+        return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

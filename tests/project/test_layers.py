@@ -10,19 +10,21 @@ ROOT = Path(__file__).resolve().parents[2]
 # module. `dreal_lib` itself (its __init__) is the outside's door: no module inside goes through it.
 LAYERS = {
     "ground": {
-        "atomic", "attention", "critic", "environment", "errors", "map_scores", "paper", "reward",
-        "seeding", "settings",
+        "atomic", "attention", "critic", "environment", "errors", "losses", "map_scores", "paper",
+        "reranking", "retrieval", "retrieval_settings", "reward", "sampling", "seeding",
+        "settings",
     },
     "first floor": {
         "backbones", "batches", "blocks", "boxes", "cache", "checkpoints", "complexity",
-        "counterfactual", "images", "normalization", "parameters", "recipes", "records",
+        "counterfactual", "embedding", "identities", "identity_batches", "images",
+        "normalization", "parameters", "recipes", "records",
     },
     "second floor": {
         "ablations", "agent", "attended", "attention_claims", "attention_measures", "baseline",
-        "channel_attention", "chosen_images", "compare", "curves", "evaluation", "localization",
-        "monitor", "notebooks", "optimization", "pictures", "provenance", "runs", "schematic",
-        "schematic_text", "spatial_attention", "table_1", "table_3", "tables", "training",
-        "verdicts",
+        "channel_attention", "chosen_images", "classification", "compare", "curves", "evaluation",
+        "identification", "localization", "monitor", "notebooks", "optimization", "pictures",
+        "provenance", "runs", "schematic", "schematic_text", "spatial_attention", "table_1",
+        "table_3", "tables", "task", "training", "verdicts",
     },
     "roof": {
         "attention_figures", "cli", "display", "figures", "overlays", "page", "schematic_figure",

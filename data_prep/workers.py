@@ -1,0 +1,60 @@
+"""Making many pictures in several processes, in order, with clean ends."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from data_prep.errors import PreparationError
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
+
+
+def processors() -> int:
+    """Processors that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone answers it, and ends the pool.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def made_in_order(
+    make: Callable[[Job], Made], jobs: Sequence[Job], workers: int
+) -> Iterator[Iterator[Made]]:
+    """What `make` makes of each job, in their order, in this process or in several.
+
+    Args:
+        make: A module's function of numpy and Pillow alone.
+        jobs: Its arguments.
+        workers: Processes.
+
+    Raises:
+        PreparationError: One of several processes was killed.
+    """
+    if workers == 1:
+        yield map(make, jobs)
+        return
+    # Workers use numpy and Pillow alone, so forking is safe, and quicker than a fresh start.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    try:
+        yield pool.map(make, jobs, chunksize=16)
+    except BrokenProcessPool:
+        raise PreparationError(
+            f"one of {workers} rendering processes was killed, perhaps for want of memory; try "
+            "fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,129 @@
+"""Class recognition (section 4.1): its data, its network, its errors, its figures' data."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from dreal_lib import records
+from dreal_lib.agent import Agent, reinforce
+from dreal_lib.backbones import create_model
+from dreal_lib.baseline import Baseline
+from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
+from dreal_lib.blocks import find_maps
+from dreal_lib.boxes import open_objects
+from dreal_lib.cache import open_cache
+from dreal_lib.counterfactual import Bypass
+from dreal_lib.evaluation import diagnose, evaluate
+from dreal_lib.images import ImageSet, content_fingerprint, open_image_set
+from dreal_lib.localization import can_explain, localize
+from dreal_lib.recipes import ClassificationRecipe
+from dreal_lib.seeding import derived_generator, seed_initialisation
+from dreal_lib.task import Task
+from dreal_lib.training import autocast
+
+PERTURBATION_STEPS = 8  # of the deletion and insertion curves, each a forward pass an image
+
+Source = CachedBatches | StreamedBatches
+
+
+def open_task(
+    recipe: ClassificationRecipe,
+    root: Path,
+    cache: Path,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+) -> Task:
+    """Data and network of a recipe; arguments as for `dreal_lib.runs.run`.
+
+    Raises:
+        UserError: Images that cannot be used, or stages that do not exist.
+    """
+    images = open_image_set(root, recipe.classes)
+    train, val, fingerprint, note = open_batches(recipe, images, cache, device, seed, workers)
+    learner = create_learner(recipe, len(images.classes), device, seed)
+    # Before the training, so that stages that do not exist are refused before it.
+    maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
+
+    def validate(_: int | None) -> dict[str, float]:
+        return asdict(evaluate(learner.actor, val.epoch(), autocast(recipe, device)))
+
+    def figure_data() -> dict[str, np.ndarray]:
+        # In fp32 whatever the training's precision: rewards are small differences.
+        how = Bypass(recipe.dreal.bypass_mean, recipe.dreal.later_maps)
+        diagnosis = diagnose(learner.actor, val.epoch(), maps, recipe.dreal.gamma, how)
+        return diagnosis.arrays() | _localized(learner.actor, images, val, recipe)
+
+    facts = records.DataFacts(
+        name=images.name,
+        fingerprint=fingerprint,
+        train_images=len(images.train),
+        val_images=len(images.val),
+        classes=len(images.classes),
+    )
+    return Task(learner, train, validate, figure_data, facts, records.Metrics, note=note)
+
+
+def open_batches(
+    recipe: ClassificationRecipe,
+    images: ImageSet,
+    cache: Path,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+) -> tuple[Source, Source, str, str]:
+    """Batches for training and validation, the data's fingerprint, and a note for the user."""
+    crops = Crops(recipe.image_size, recipe.resize, recipe.smallest_area)
+    size, last = recipe.batch_size, recipe.channels_last
+    if recipe.decoded_cache:
+        cached = open_cache(images, recipe.resize, cache)
+        train = CachedBatches(cached, "train", crops, size, device, seed, last)
+        val = CachedBatches(cached, "val", crops, size, device, seed, last)
+        note = f"decoded {images.name} into {cache} ({cached.rebuilt})" if cached.rebuilt else ""
+        return train, val, cached.fingerprint, note
+    # Reading every byte of a large set would take longer than it tells; names and sizes do.
+    sizes = {
+        file: str((split.root / file).stat().st_size)
+        for split in (images.train, images.val)
+        for file in split.files
+    }
+    train = StreamedBatches(images.train, True, crops, size, device, seed, last, workers)
+    val = StreamedBatches(images.val, False, crops, size, device, seed, last, workers)
+    return train, val, content_fingerprint(sizes), ""
+
+
+def create_learner(
+    recipe: ClassificationRecipe, classes: int, device: torch.device, seed: int
+) -> Agent | Baseline:
+    """The network of a recipe, with critics if it is reinforced; weights decided by the seed.
+
+    A baseline and a reinforced run of the same seed start from the same network.
+    """
+    seed_initialisation(seed)
+    model = create_model(recipe.trained_model, classes, width=recipe.width, stem=recipe.stem)
+    format_ = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=format_)
+    if recipe.method == "baseline":
+        return Baseline(model)
+    return reinforce(
+        model,
+        image_size=recipe.image_size,
+        stages=recipe.stages,
+        generator=derived_generator(seed, "bypass"),
+        **recipe.dreal.as_dict(),
+    )
+
+
+def _localized(
+    model: nn.Module, images: ImageSet, val: Source, recipe: ClassificationRecipe
+) -> dict[str, np.ndarray]:
+    """Where the network looks on the validation images; empty without pytorch-grad-cam."""
+    if not can_explain():
+        return {}
+    crops = Crops(recipe.image_size, recipe.resize)
+    objects = open_objects(images.val, crops, squared=recipe.decoded_cache)
+    found = localize(model, val.epoch(), objects, steps=PERTURBATION_STEPS)
+    return found.arrays() | {"titles": np.array(images.titles)}

@@ -1,0 +1,150 @@
+"""Instance recognition (section 4.2): its data, its network, its losses, its retrieval scores."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreal_lib import records
+from dreal_lib.agent import Agent, reinforce
+from dreal_lib.baseline import Baseline
+from dreal_lib.embedding import create_embedding, embed_all
+from dreal_lib.identities import IdentitySet, open_identity_set
+from dreal_lib.identity_batches import PKBatches, SplitBatches
+from dreal_lib.images import content_fingerprint
+from dreal_lib.losses import IdentityLoss
+from dreal_lib.recipes import RetrievalRecipe
+from dreal_lib.retrieval import Retrieval, evaluate
+from dreal_lib.seeding import derived_generator, seed_initialisation
+from dreal_lib.task import Task
+from dreal_lib.training import autocast
+
+PARTS = ("identity_loss", "triplet_loss")
+TEST_SPLITS = ("query", "gallery")
+
+
+def open_task(
+    recipe: RetrievalRecipe,
+    root: Path,
+    cache: Path,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+) -> Task:
+    """Data and network of a recipe; arguments as for `dreal_lib.runs.run` (no cache is kept).
+
+    Raises:
+        UserError: Images that cannot be used, or stages that do not exist.
+    """
+    images = open_identity_set(root)
+    train = PKBatches(
+        images.train,
+        recipe.size,
+        recipe.identities_per_batch,
+        recipe.images_per_identity,
+        recipe.retrieval,
+        device,
+        seed,
+        recipe.channels_last,
+        workers,
+    )
+    test = {
+        name: SplitBatches(
+            getattr(images, name),
+            recipe.size,
+            device=device,
+            channels_last=recipe.channels_last,
+            workers=workers,
+        )
+        for name in TEST_SPLITS
+    }
+    learner = create_learner(recipe, len(images.identity_names), device, seed)
+
+    def validate(epoch: int | None) -> dict[str, float]:
+        if epoch is not None and epoch % recipe.evaluate_every and epoch != recipe.epochs:
+            return {}
+        with autocast(recipe, device):
+            query, gallery = (embed_all(learner.actor, test[name].epoch()) for name in TEST_SPLITS)
+        return percentages(retrieve(images, query, gallery, recipe.retrieval.metric))
+
+    def figure_data() -> dict[str, np.ndarray]:
+        return {}
+
+    facts = identity_facts(images)
+    return Task(learner, train, validate, figure_data, facts, records.RetrievalMetrics, parts=PARTS)
+
+
+def retrieve(images: IdentitySet, query: Tensor, gallery: Tensor, metric: str) -> Retrieval:
+    """Scores of features of all queries (Q, D) and of the whole gallery (G, D)."""
+    return evaluate(
+        query,
+        gallery,
+        images.query.identities,
+        images.gallery.identities,
+        images.query.cameras,
+        images.gallery.cameras,
+        metric=metric,
+    )
+
+
+def percentages(scores: Retrieval) -> dict[str, float]:
+    """Scores as a record holds them, in per cent."""
+    names = ("rank1", "rank5", "rank10", "map_step", "map_trapezoid", "minp")
+    return {f"{name}_pct": 100 * float(getattr(scores, name)) for name in names}
+
+
+def identity_facts(images: IdentitySet) -> records.IdentityFacts:
+    """What a record says of the data; the fingerprint is of listing and sizes, not of pixels."""
+    listing = {
+        f"{name}/{file}": f"{identity}/{camera}/{(split.root / file).stat().st_size}"
+        for name in ("train", *TEST_SPLITS)
+        for split in (getattr(images, name),)
+        for file, identity, camera in zip(
+            split.files,
+            split.identities,
+            [""] * len(split) if split.cameras is None else split.cameras,
+            strict=True,
+        )
+    }
+    cameras = images.gallery.cameras
+    return records.IdentityFacts(
+        name=images.name,
+        fingerprint=content_fingerprint(listing),
+        train_images=len(images.train),
+        train_identities=len(images.identity_names),
+        query_images=len(images.query),
+        gallery_images=int((images.gallery.identities >= 0).sum()),
+        cameras=0 if cameras is None else len(np.unique(cameras)),
+    )
+
+
+def create_learner(
+    recipe: RetrievalRecipe, identities: int, device: torch.device, seed: int
+) -> Agent | Baseline:
+    """The network of a recipe, with critics if it is reinforced; weights decided by the seed.
+
+    "+ attention" and "+ reinforce" of the same seed start from the same network.
+    """
+    seed_initialisation(seed)
+    model = create_embedding(
+        recipe.trained_model,
+        identities,
+        width=recipe.width,
+        stem=recipe.stem,
+        pretrained=recipe.pretrained,
+        settings=recipe.retrieval,
+    )
+    format_ = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=format_)
+    loss = IdentityLoss(recipe.retrieval)
+    if recipe.method != "reinforced":
+        return Baseline(model, loss)
+    return reinforce(
+        model,
+        image_size=recipe.image_size,
+        stages=recipe.stages,
+        generator=derived_generator(seed, "bypass"),
+        classification_loss=loss,
+        **recipe.dreal.as_dict(),
+    )
