@@ -1,49 +1,79 @@
 # The whole path, as one graph: data -> training -> records -> notebooks -> book.
 # `dreal reproduce` and the make targets are fronts of this file; it can be run by hand too:
-#   snakemake --cores 2                                          one pair of runs, embedded data
+#   snakemake --cores 2                                          a pair of runs a task, rendered data
 #   snakemake --cores 2 --config rows=all seeds=0,1,2            every row, three seeds
+#   snakemake --cores 2 --config rows=table_3                    a table's rows
 #   snakemake --cores 2 --config profile=desktop variant=two_cores data=DATA
 import hashlib
 from pathlib import Path
 
+from dreal_lib.dependencies import files_of_a_run, files_reached
 from dreal_lib.parameters import PAGES
-from dreal_lib.recipes import recipe_names
+from dreal_lib.recipes import recipe_names, task_of
 from dreal_lib.records import scale_name
 
 PROFILE = config.get("profile", "smoke")
 VARIANT = config.get("variant") or None
 SEEDS = str(config.get("seeds", "0")).split(",")
 SCALE = scale_name(PROFILE, VARIANT)
-PAIR = ["table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"]
-ROWS = recipe_names() if config.get("rows") == "all" else PAIR
-DATA = Path(config.get("data") or "build/data/embedded")
-EMBEDDED = not config.get("data")
+PAIRS = {
+    "classification": ["table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"],
+    "retrieval": ["table_2/resnet50_attention", "table_2/resnet50_reinforced"],
+}
+# Each task learns from rendered images of its own; a set that is given fits one of them.
+RENDERED = {
+    "classification": Path("build/data/embedded"),
+    "retrieval": Path("build/data/embedded-figures"),
+}
+if config.get("data"):
+    given = Path(config["data"])
+    DATA = {"retrieval" if (given / "index.csv").exists() else "classification": given}
+else:
+    DATA = RENDERED
+ROWS = [row for pair in PAIRS.values() for row in pair]
+if config.get("rows") == "all":
+    ROWS = recipe_names()
+elif config.get("rows", "pair") != "pair":  # a table, "table_1", or single rows
+    wanted = config["rows"].split(",")
+    ROWS = [row for row in recipe_names() if row in wanted or row.split("/")[0] in wanted]
+ROWS = [row for row in ROWS if task_of(row) in DATA]
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
 BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".yml"}]
 COMMITTED = [str(path) for path in sorted(Path("book/records").rglob("*.json"))]
-
-# What only presents results cannot change a run; everything else in the library may.
-PRESENTING = set("""
-    ablations attended attention_claims attention_figures attention_measures channel_attention
-    chosen_images cli compare complexity curves display figures notebooks overlays page paper
-    parameters pictures provenance schematic schematic_figure schematic_text spatial_attention
-    table_1 table_3 tables verdicts workflow
-""".split())
 LIBRARY = sorted(Path("dreal_lib").glob("*.py"))
-TRAINING = [str(p) for p in LIBRARY if p.stem not in PRESENTING | {"__init__"}]
-TRAINING += [str(path) for path in sorted(Path("dreal_lib/recipes").rglob("*.*")) if path.suffix in {".py", ".yaml"}]
-GENERATOR = [str(path) for path in sorted(Path("data_prep").rglob("*.py"))]
 
 
-def sources_hash() -> str:
+def of_project(files) -> list[str]:
+    return [str(path.relative_to(Path.cwd())) for path in files]
+
+
+def sources(row: str) -> list[str]:
+    """What decides a row's run: its code and its recipe; a change elsewhere runs nothing again."""
+    return of_project(files_of_a_run(task_of(row), row, PROFILE, VARIANT))
+
+
+def manifest(task: str) -> list[str]:
+    """What stands for a task's data: rendered on demand, or given."""
+    path = DATA[task] / "manifest.json"
+    return [str(path)] if DATA is RENDERED or path.exists() else []
+
+
+def sources_hash(row: str) -> str:
     """Names a run's folder, so that a checkpoint is continued only by the code that wrote it."""
-    files = TRAINING + (GENERATOR if EMBEDDED else [])
-    content = [Path(file).read_bytes() for file in files]
-    if not EMBEDDED and (DATA / "manifest.json").exists():
-        content.append((DATA / "manifest.json").read_bytes())
-    return hashlib.sha256(b"".join(content)).hexdigest()[:8]
+    files = [Path(file) for file in sources(row)]
+    if DATA is RENDERED:
+        files += [Path(file) for file in generator(task_of(row))]
+    else:
+        files += [Path(file) for file in manifest(task_of(row))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+
+
+def generator(task: str) -> list[str]:
+    """The code that renders a task's images."""
+    script = RENDERED[task].name.replace("-", "_") + ".py"
+    return of_project(files_reached(Path.cwd() / "data_prep" / script))
 
 
 def page_parameters(page: str) -> str:
@@ -60,9 +90,9 @@ rule all:
         "build/book/_build/html/index.html",
 
 
-rule embedded_data:
+rule rendered_objects:
     input:
-        GENERATOR,
+        generator("classification"),
     output:
         "build/data/embedded/manifest.json",
     threads: workflow.cores or 1
@@ -73,16 +103,29 @@ rule embedded_data:
         " --workers {threads} > {log} 2>&1"
 
 
+rule rendered_figures:
+    input:
+        generator("retrieval"),
+    output:
+        "build/data/embedded-figures/manifest.json",
+    threads: workflow.cores or 1
+    log:
+        "build/logs/embedded-figures.log",
+    shell:
+        "rm -rf build/data/embedded-figures && dreal prepare embedded-figures build/data/embedded-figures"
+        " --workers {threads} > {log} 2>&1"
+
+
 rule train:
     input:
-        TRAINING,
-        data=[str(DATA / "manifest.json")] if EMBEDDED or (DATA / "manifest.json").exists() else [],
+        lambda w: sources(w.row),
+        data=lambda w: manifest(task_of(w.row)),
     output:
         f"build/records/{SCALE}/{{row}}/seed{{seed}}.json",
     params:
         profile=f"--profile {PROFILE}" + (f" --variant {VARIANT}" if VARIANT else ""),
-        data=DATA,
-        run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash()}",
+        data=lambda w: DATA[task_of(w.row)],
+        run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash(w.row)}",
     wildcard_constraints:
         row="(?:table_[0-9]+|ablations)/[a-z0-9_]+",
         seed="[0-9]+",
@@ -91,7 +134,7 @@ rule train:
         f"build/logs/{SCALE}/{{row}}/seed{{seed}}.log",
     shell:
         "dreal train {wildcards.row} {params.profile} --seed {wildcards.seed} --data {params.data:q}"
-        " --run {params.run} --threads {threads} >> {log} 2>&1"
+        " --run {params.run} --threads {threads} --workers 0 >> {log} 2>&1"
 
 
 rule notebook:

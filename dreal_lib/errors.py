@@ -15,6 +15,10 @@ class Interrupted(Exception):
     """Training was stopped by a signal, and its checkpoint is written."""
 
 
+class OutOfTime(Exception):
+    """The time given to a run or a batch is spent; what was done is kept, the rest is for later."""
+
+
 def unknown_choice(thing: str, value: object, choices: Iterable[str]) -> UserError:
     """A `UserError` that lists the choices and the nearest one.
 

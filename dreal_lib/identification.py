@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreal_lib import records
+from dreal_lib import records, retrieved
 from dreal_lib.agent import Agent, reinforce
 from dreal_lib.baseline import Baseline
 from dreal_lib.embedding import create_embedding, embed_all
@@ -69,7 +69,17 @@ def open_task(
         return percentages(retrieve(images, query, gallery, recipe.retrieval.metric))
 
     def figure_data() -> dict[str, np.ndarray]:
-        return {}
+        with autocast(recipe, device):  # as in `validate`, so that the scores are the record's
+            query, gallery = (embed_all(learner.actor, test[name].epoch()) for name in TEST_SPLITS)
+        return retrieved.figure_arrays(
+            learner.actor,
+            images,
+            test["query"],
+            test["gallery"],
+            retrieved.Features(query, gallery),
+            facts.fingerprint,
+            recipe.retrieval.metric,
+        )
 
     facts = identity_facts(images)
     return Task(learner, train, validate, figure_data, facts, records.RetrievalMetrics, parts=PARTS)

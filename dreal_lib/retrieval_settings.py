@@ -32,8 +32,9 @@ class RetrievalSettings:
         erasing_probability, erasing_smallest_area, erasing_largest_area, erasing_aspect: Random
             erasing: how often, shares of the image's area, least aspect ratio (its inverse is the
             largest).
-        draw: An epoch draws each identity once, or until all images are used up (exhaustive):
-            46 or about 101 steps on Market-1501.
+        draw: An epoch draws each identity once (46 steps on Market-1501), or as often as it has K
+            images left (exhaustive: at most 12,936 / 128 = 101 steps there; fewer, as last images
+            that do not make K are left out).
         mirrored: At test the feature is the mean over the image and its mirror (the paper's), or of
             the image alone.
 

@@ -3,16 +3,24 @@
 One trainer, two tasks: what a step learns from and how a network is judged is all that differs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from dreal_lib import records
 from dreal_lib.agent import Agent
 from dreal_lib.baseline import Baseline
-from dreal_lib.batches import CachedBatches, StreamedBatches
-from dreal_lib.identity_batches import PKBatches
+
+
+class Batches(Protocol):
+    """Of an epoch: `len()` steps; from a step on, images (B, 3, H, W) and labels (B,)."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Task:
 
     Attributes:
         learner: What is trained.
-        train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`.
+        train: What it learns from.
         validate: Called after epochs of training with their number (from 1), or with None for a
             judgement in any case; returns the epoch's metrics by name (fields of `metrics`), or
             nothing where none is due.
@@ -33,7 +41,7 @@ class Task:
     """
 
     learner: Agent | Baseline
-    train: CachedBatches | StreamedBatches | PKBatches
+    train: Batches
     validate: Callable[[int | None], dict[str, float]]
     figure_data: Callable[[], dict[str, np.ndarray]]
     facts: records.DataFacts | records.IdentityFacts

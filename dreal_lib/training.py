@@ -7,7 +7,7 @@ alone (`dreal_lib.seeding`), so a run continued from a checkpoint equals one nev
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,14 +18,32 @@ from torch import Tensor, nn
 
 from dreal_lib.agent import Agent
 from dreal_lib.baseline import Baseline
-from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from dreal_lib.errors import Interrupted, UserError
+from dreal_lib.checkpoints import load_weights
+from dreal_lib.errors import Interrupted, OutOfTime, UserError
 from dreal_lib.monitor import EpochMonitor
 from dreal_lib.optimization import create_optimizer, set_learning_rate
-from dreal_lib.recipes import Recipe
+from dreal_lib.recipes import Recipe, RetrievalRecipe
+from dreal_lib.run_folder import CHECKPOINT as CHECKPOINT
+from dreal_lib.run_folder import load_last, save_last
 from dreal_lib.seeding import derived_seed
 
-CHECKPOINT = "checkpoint.safetensors"
+LONGEST_LEAD_SECONDS = 60.0  # a run stops no earlier than this before its time is up
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When a run writes checkpoints of its own accord, and when it stops.
+
+    Attributes:
+        checkpoint_minutes: Time between checkpoints within an epoch; 0: at its end alone.
+        deadline: When the run shall have stopped, as `time.time()` counts; None: never.
+    """
+
+    checkpoint_minutes: float = 10.0
+    deadline: float | None = None
+
+
+AS_DEFAULT = Pace()
 
 
 @dataclass
@@ -61,12 +79,14 @@ class Trainer:
         train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`.
         validate: See `dreal_lib.task.Task`.
         metrics: Names of what `validate` returns; empty in the history where nothing was due.
-        folder: The run's folder, for its checkpoint.
+        folder: The run's folder, for its checkpoints.
         seed: The run's seed.
         data_fingerprint: Of the images; a checkpoint of other images is not continued.
         parts: See `dreal_lib.task.Task`.
         listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
             epoch's row after each epoch.
+        pace: When checkpoints are written.
+        note: Called with a line for the user.
     """
 
     def __init__(
@@ -81,30 +101,37 @@ class Trainer:
         data_fingerprint: str = "",
         parts: tuple[str, ...] = (),
         listener: Listener = lambda progress, steps, row: None,
+        pace: Pace = AS_DEFAULT,
+        note: Callable[[str], None] = lambda text: None,
     ):
         self.learner, self.recipe, self.seed = learner, recipe, seed
         self.data_fingerprint = data_fingerprint
         self.train_batches, self.validate, self.metrics = train, validate, metrics
         self.parts = parts
-        self.checkpoint, self.listener = Path(folder) / CHECKPOINT, listener
+        self.folder, self.listener, self.pace = Path(folder), listener, pace
+        self.checkpoint = self.folder / CHECKPOINT
         self.device = next(learner.parameters()).device
         self.optimizer = create_optimizer(learner, recipe)
         self.progress = Progress()
         self.stop_requested = False
         self.monitor = self._new_monitor()
-        if self.checkpoint.exists():
-            self._resume()
+        self._slowest_step_seconds = self._save_seconds = 0.0
+        self._resume(note)
+        self._saved_at = time.monotonic()
 
     def run(self) -> Progress:
         """Trains to the recipe's last epoch.
 
         Raises:
             Interrupted: A SIGINT or SIGTERM came; the checkpoint holds everything up to then.
-            UserError: The loss is not finite; the last checkpoint is kept.
+            OutOfTime: The pace's deadline came, likewise. At least a step was done.
+            UserError: The loss is not finite or memory is out; the last checkpoint is kept.
         """
-        with self._stopping_between_steps():
+        with self._stopping_between_steps(), self._explaining_memory():
             while self.progress.epoch < self.recipe.epochs:
                 self._epoch()
+                if self.progress.epoch < self.recipe.epochs:
+                    self._stop_if_asked(saved=True)
         return self.progress
 
     def _epoch(self) -> None:
@@ -120,13 +147,17 @@ class Trainer:
             self._step(images, labels)
             progress.step += 1
             progress.images += len(labels)
-            progress.train_seconds += time.perf_counter() - clock
+            step_seconds = time.perf_counter() - clock
+            self._slowest_step_seconds = max(self._slowest_step_seconds, step_seconds)
+            progress.train_seconds += step_seconds
             progress.wall_seconds = before + time.perf_counter() - started
             self.listener(progress, len(self.train_batches), None)
-            if self.stop_requested:
+            self._stop_if_asked(saved=False)
+            if self._checkpoint_is_due():
                 self.save()
-                raise Interrupted
             clock = time.perf_counter()
+        if self.pace.deadline is not None:
+            self.save()  # a machine that is taken away during the evaluation costs no step
         found = self.validate(progress.epoch + 1)
         # The last step may have spoilt the weights; they must not replace the last good checkpoint.
         for name, value in found.items():
@@ -136,6 +167,24 @@ class Trainer:
         row = self._keep_rows(rate, dict.fromkeys(self.metrics, math.nan) | found)
         self.save()
         self.listener(progress, len(self.train_batches), row)
+
+    def _stop_if_asked(self, saved: bool) -> None:
+        """Between two steps, or two epochs, where the state is whole."""
+        late = self._time_is_up()
+        if not (self.stop_requested or late):
+            return
+        if not saved:
+            self.save()
+        raise OutOfTime if late and not self.stop_requested else Interrupted
+
+    def _time_is_up(self) -> bool:
+        # Another step and the checkpoint after it must still fit in.
+        ahead = min(self._slowest_step_seconds + self._save_seconds, LONGEST_LEAD_SECONDS)
+        return self.pace.deadline is not None and time.time() + ahead >= self.pace.deadline
+
+    def _checkpoint_is_due(self) -> bool:
+        limit = 60 * self.pace.checkpoint_minutes
+        return limit > 0 and time.monotonic() - self._saved_at >= limit
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         self._seed_draw("step", self.progress.epoch, self.progress.step)
@@ -196,15 +245,42 @@ class Trainer:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def _explaining_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            key = "batch_size"
+            if isinstance(self.recipe, RetrievalRecipe):
+                key = "identities_per_batch"
+            size, place = getattr(self.recipe, key), self.progress
+            raise UserError(
+                f"memory ran out at epoch {place.epoch + 1}, step {place.step + 1}, on "
+                f"{self.device}; the last good checkpoint is kept; try smaller batches, which "
+                f"make another run (--set {key}={max(2, size // 2)})"
+            ) from None
+
     def save(self) -> None:
-        """Writes the checkpoint: everything the next start needs."""
+        """Writes the checkpoint: everything the next start needs.
+
+        Raises:
+            UserError: It cannot be written, or holds what is not finite; the last one is kept.
+        """
+        started = time.monotonic()
         tensors = {f"learner.{name}": t for name, t in self.learner.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():  # SGD's momentum, or Adam's moments and step
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = value
+        # A step may have spoilt the weights; they must not replace the last good checkpoint.
+        finite = all(bool(torch.isfinite(t).all()) for t in tensors.values())
+        self._refuse_not_finite("state", 0.0 if finite else math.nan, self.progress.step)
         tensors |= {"monitor.losses": self.monitor.losses, "monitor.blocks": self.monitor.blocks}
-        save_checkpoint(self.checkpoint, tensors, self._identity() | asdict(self.progress))
+        save_last(self.folder, tensors, self._identity() | asdict(self.progress))
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -213,8 +289,11 @@ class Trainer:
             "data_fingerprint": self.data_fingerprint,
         }
 
-    def _resume(self) -> None:
-        tensors, facts = load_checkpoint(self.checkpoint)
+    def _resume(self, note: Callable[[str], None]) -> None:
+        found = load_last(self.folder, note)
+        if found is None:
+            return
+        tensors, facts = found
         for key, value in self._identity().items():
             if facts.pop(key, None) != value:
                 raise UserError(
@@ -248,3 +327,11 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
 def actor_weights(learner: nn.Module) -> dict[str, Tensor]:
     """The plain network's weights; no critic is among them."""
     return {name: tensor.detach().cpu() for name, tensor in learner.actor.state_dict().items()}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on a CPU torch has no class of its own for it."""
+    said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        text in str(error) for text in said
+    )

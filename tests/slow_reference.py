@@ -50,6 +50,8 @@ class Architecture:
     depth: int
     stem_stride: int
     stem_pooled: bool
+    last_stride: int = 2
+    neck: bool = False  # a BN between the pooled features and a classifier without bias
 
     @property
     def blocks(self) -> list[str]:
@@ -150,7 +152,8 @@ def forward(
     if architecture.stem_pooled:
         x = F.max_pool2d(x, 3, 2, 1)
     for block in architecture.blocks:
-        stride = 2 if block.endswith(".0") and block != "layer1.0" else 1
+        strides = {"layer2.0": 2, "layer3.0": 2, "layer4.0": architecture.last_stride}
+        stride = strides.get(block, 1)
         shortcut = x
         if f"{block}.downsample.0.weight" in weights:
             shortcut = F.conv2d(x, weights[f"{block}.downsample.0.weight"], None, stride)
@@ -166,7 +169,8 @@ def forward(
             done.maps[name] = substitutes.get(name, made)
             y = y * (done.maps[name] if made.dim() == 4 else done.maps[name][:, :, None, None])
         x = torch.clamp(y + shortcut, min=0)
-    done.logits = x.mean((2, 3)) @ weights["fc.weight"].T + weights["fc.bias"]
+    pooled = norm("neck", x.mean((2, 3))) if architecture.neck else x.mean((2, 3))
+    done.logits = pooled @ weights["fc.weight"].T + weights.get("fc.bias", 0)
     return done
 
 

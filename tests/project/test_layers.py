@@ -4,13 +4,16 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from dreal_lib.dependencies import imported_names
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports from its own layer or a lower one, never in a circle. A package counts as one
 # module. `dreal_lib` itself (its __init__) is the outside's door: no module inside goes through it.
 LAYERS = {
     "ground": {
-        "atomic", "attention", "critic", "environment", "errors", "losses", "map_scores", "paper",
+        "atomic", "attention", "critic", "dependencies", "environment", "errors", "losses",
+        "map_scores", "paper",
         "reranking", "retrieval", "retrieval_settings", "reward", "sampling", "seeding",
         "settings",
     },
@@ -21,9 +24,9 @@ LAYERS = {
     },
     "second floor": {
         "ablations", "agent", "attended", "attention_claims", "attention_measures", "baseline",
-        "channel_attention", "chosen_images", "classification", "compare", "curves", "evaluation",
+        "channel_attention", "chosen_images", "classification", "compare", "curves", "embedding_cam", "evaluation",
         "identification", "localization", "monitor", "notebooks", "optimization", "pictures",
-        "provenance", "runs", "schematic", "schematic_text", "spatial_attention", "table_1",
+        "provenance", "retrieved", "runs", "schematic", "schematic_text", "spatial_attention", "table_1",
         "table_3", "tables", "task", "training", "verdicts",
     },
     "roof": {
@@ -36,24 +39,6 @@ LAYERS = {
 def module_of(path: Path, package: Path) -> str:
     """First part below the package: recipes/__init__.py is 'recipes', critic.py 'critic'."""
     return path.relative_to(package).parts[0].removesuffix(".py")
-
-
-def imported_names(tree: ast.AST, parts: tuple[str, ...]) -> set[str]:
-    """Absolute dotted names that a file imports, lazy imports included.
-
-    Args:
-        tree: The parsed file.
-        parts: The package that holds the file, ("dreal_lib", "recipes") for a file in recipes/.
-    """
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = parts[: len(parts) - node.level + 1] if node.level else ()
-            stem = ".".join((*base, node.module) if node.module else base)
-            names |= {f"{stem}.{alias.name}" for alias in node.names}
-    return names
 
 
 def import_graph(package: Path) -> dict[str, set[str]]:
