@@ -19,7 +19,14 @@ from dreal_lib.records import Record, StoredRecord, scale_name
 
 CONFIDENCE = 0.95
 METHODS = ("baseline", "reinforced")
-Metric = Literal["top1_error_pct", "top5_error_pct"]
+Metric = Literal[
+    "top1_error_pct",
+    "top5_error_pct",
+    "rank1_pct",
+    "map_step_pct",
+    "map_trapezoid_pct",
+    "minp_pct",
+]
 Epoch = Literal["last", "best"]
 
 
@@ -34,7 +41,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """Reinforced minus baseline, paired by seed; below zero the reinforced errs less.
+    """Reinforced minus baseline, paired by seed; errors below zero mean that it errs less.
 
     `low` and `high` bound the mean at 95 %; None where the rule allows no claim to be tried (one
     seed, or differences that agree to the last digit).
@@ -48,7 +55,7 @@ class Difference:
 
     @property
     def verdict(self) -> Literal["lower", "higher", "undecided", "untried"]:
-        """Which claim about the reinforced network's error the rule allows."""
+        """Which claim about the reinforced network's number the rule allows."""
         if self.low is None or self.high is None:
             return "untried"
         if self.high < 0:
@@ -211,14 +218,9 @@ def compare_scale(
     Raises:
         UserError: If the seeds of one row were not run with the same settings on the same data.
     """
-    by_recipe: dict[str, list[StoredRecord]] = {}
-    for run in stored:
-        if (run.record.profile, run.record.variant) == (profile, variant):
-            by_recipe.setdefault(run.record.recipe, []).append(run)
 
     def row(network: str, method: str) -> Row:
-        recipe = f"{table}/{network}_{method}"
-        return _row(recipe, by_recipe.get(recipe, []))
+        return row_of(stored, profile, variant, f"{table}/{network}_{method}")
 
     return ScaleComparison(
         profile,
@@ -248,9 +250,18 @@ def is_paper_scale(comparison: ScaleComparison) -> bool:
     )
 
 
-def _row(recipe: str, stored: Sequence[StoredRecord]) -> Row:
-    runs = sorted((run for run in stored if run.record.complete), key=lambda run: run.record.seed)
-    stopped = tuple(run for run in stored if not run.record.complete)
+def row_of(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None, recipe: str
+) -> Row:
+    """The runs of one recipe at one scale; errors as `compare_scale`'s."""
+    wanted = (profile, variant, recipe)
+    found = [
+        run
+        for run in stored
+        if (run.record.profile, run.record.variant, run.record.recipe) == wanted
+    ]
+    runs = sorted((run for run in found if run.record.complete), key=lambda run: run.record.seed)
+    stopped = tuple(run for run in found if not run.record.complete)
     for run in runs[1:]:
         _refuse_unlike(runs[0], run)
     return Row(recipe, tuple(runs), stopped)

@@ -8,6 +8,8 @@ Letters: B images, D embedding, K training identities.
 """
 
 from collections.abc import Iterable
+from http.client import HTTPException
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 import torch
@@ -23,6 +25,9 @@ AS_DEFAULT = RetrievalSettings()
 
 # The weights of 2015's recipe, which a paper of 2020 means by "pre-trained on ImageNet".
 IMAGENET_WEIGHTS = {50: ResNet50_Weights.IMAGENET1K_V1, 101: ResNet101_Weights.IMAGENET1K_V1}
+
+# No network, a download that was cut off (torch checks its hash), a file that is damaged.
+UNAVAILABLE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError)
 
 
 class Embedded(NamedTuple):
@@ -125,9 +130,10 @@ def _load_imagenet_weights(model: EmbeddingNet, depth: int, width: int, stem: st
         )
     try:
         weights = IMAGENET_WEIGHTS[depth].get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
+    except UNAVAILABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"torchvision cannot fetch its ImageNet weights ({error}); put them into torch's hub "
+            f"torchvision cannot fetch its ImageNet weights ({reason}); put them into torch's hub "
             f"folder, or start without: --set pretrained=false"
         ) from None
     backbone = {key: value for key, value in weights.items() if not key.startswith("fc.")}

@@ -117,7 +117,8 @@ def identity_facts(images: IdentitySet) -> records.IdentityFacts:
             strict=True,
         )
     }
-    cameras = images.gallery.cameras
+    seen = [getattr(images, name).cameras for name in ("train", *TEST_SPLITS)]
+    cameras = 0 if seen[0] is None else len(np.unique(np.concatenate(seen)))
     return records.IdentityFacts(
         name=images.name,
         fingerprint=content_fingerprint(listing),
@@ -125,7 +126,7 @@ def identity_facts(images: IdentitySet) -> records.IdentityFacts:
         train_identities=len(images.identity_names),
         query_images=len(images.query),
         gallery_images=int((images.gallery.identities >= 0).sum()),
-        cameras=0 if cameras is None else len(np.unique(cameras)),
+        cameras=cameras,
     )
 
 

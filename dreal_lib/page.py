@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dreal_lib import ablations, compare, curves, table_1, table_3, verdicts
+from dreal_lib import (
+    ablations,
+    compare,
+    curves,
+    retrieval_rows,
+    table_1,
+    table_2,
+    table_3,
+    verdicts,
+)
 from dreal_lib.environment import PROJECT_ROOT
 from dreal_lib.errors import UserError
 from dreal_lib.notebooks import execute_notebook as execute_notebook
@@ -27,7 +36,12 @@ if TYPE_CHECKING:
     from dreal_lib.schematic import Schematic
 
 # How a page sorts the runs of one scale into rows, where it is not into those of Table 1.
-COMPARE = {"table_3": table_3.compare_stages, "ablations": ablations.compare_changes}
+COMPARE = {
+    "table_3": table_3.compare_stages,
+    "ablations": ablations.compare_changes,
+    "table_2": retrieval_rows.compare_sets,
+    "retrieval": retrieval_rows.compare_sets,
+}
 
 
 class NotebookError(UserError):
@@ -115,7 +129,7 @@ def _wanted(run: StoredRecord, parameters: Parameters) -> bool:
     return (
         parameters.seeds is None
         or run.record.seed in parameters.seeds
-        or run.record.scale != parameters.scale
+        or not parameters.covers(run.record.profile, run.record.variant)
     )
 
 
@@ -134,20 +148,26 @@ class Page:
     stored: tuple[StoredRecord, ...]
 
     @cached_property
-    def comparison(self) -> compare.ScaleComparison:
+    def comparison(self) -> compare.ScaleComparison | retrieval_rows.SetsComparison:
         """The runs at the scale of this page, sorted into the rows of its table."""
+        if self.parameters.every_variant:
+            return retrieval_rows.compare_sets(
+                self.stored, self.parameters.profile, None, every=True
+            )
         return self._compare(self.parameters.profile, self.parameters.variant)
 
-    def _compare(self, profile: str, variant: str | None) -> compare.ScaleComparison:
+    def _compare(
+        self, profile: str, variant: str | None
+    ) -> compare.ScaleComparison | retrieval_rows.SetsComparison:
         return COMPARE.get(self.name, compare.compare_scale)(self.stored, profile, variant)
 
     @cached_property
-    def other_scales(self) -> list[compare.ScaleComparison]:
+    def other_scales(self) -> list[compare.ScaleComparison | retrieval_rows.SetsComparison]:
         """The same for every other named scale that there are runs of."""
         return [
             self._compare(profile, variant)
             for profile, variant in compare.scales_of(self.stored)
-            if (profile, variant) != (self.parameters.profile, self.parameters.variant)
+            if not self.parameters.covers(profile, variant)
             # Of hand-made overrides no two runs need be alike.
             and not (variant or "").startswith("custom")
         ]
@@ -297,6 +317,9 @@ class Page:
         if not others:
             self.say(f"No run at another scale than {self.parameters.scale} is on record.")
             return
+        if self.name == "table_2":
+            self.show(table_2.overview(others), table_2.OVERVIEW_CAPTION, "tab-other-retrieval")
+            return
         captions = " ".join(verdicts.scale_facts(comparison) for comparison in others)
         caption = f"Top-1 error of the last epoch at other scales. {captions}"
         self.show(table_1.overview(others), caption, "tab-other-scales")
@@ -322,7 +345,10 @@ class Page:
     def missing(self) -> None:
         """Say which runs this page lacks, with the commands that make them; else nothing."""
         data_root = str(self.parameters.data_root or "DATA")
-        commands = verdicts.missing_runs(self.comparison, self.parameters.seeds, data_root)
+        find = (
+            retrieval_rows.missing if self.name in retrieval_rows.PAGES else verdicts.missing_runs
+        )
+        commands = find(self.comparison, self.parameters.seeds, data_root)
         if self._about_one_network:
             recipes = [row.recipe for row in self._network_rows]
             commands = [c for c in commands if any(f" {recipe} " in c for recipe in recipes)]

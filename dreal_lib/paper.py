@@ -87,12 +87,16 @@ class Table1Row:
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A method that Table 2 compares with; None where the table leaves it out."""
+    """A method that Table 2 compares with; None where the table leaves it out.
+
+    `backbone` is what the table's marks say.
+    """
 
     name: str
     reference: str
     market: Retrieval
     duke: Retrieval | None
+    backbone: str = "ResNet-50"
 
 
 def _errors(pair: str, table: str, source: str = DREAL) -> Errors:
@@ -174,13 +178,21 @@ TABLE_2 = {
     }.items()
 }
 
-# The first row of the Duke half is nameless in our copy; by its reference it is AACN.
+# The first row of the Duke half is nameless in our copy; by its reference it is AACN. IDEAL's mark
+# is garbled there; it is the one closest to AACN's.
+_OTHER_BACKBONES = {
+    "IDEAL": "GoogLeNet/Inception",
+    "AACN": "GoogLeNet/Inception",
+    "DuATM": "DenseNet-121",
+    "HA-CNN": "of its own",
+}
 TABLE_2_COMPARED = tuple(
     ComparedMethod(
         name,
         reference,
         _retrieval(market, "Table 2"),
         None if duke is None else _retrieval(duke, "Table 2"),
+        _OTHER_BACKBONES.get(name, "ResNet-50"),
     )
     for name, reference, market, duke in (
         ("IDEAL", "BMVC 2017", "86.7 / 67.5", None),

@@ -29,6 +29,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     "fig_6": (*_COMMON, "network"),
     "table_3": _COMMON,
     "ablations": _COMMON,
+    "table_2": _COMMON,
+    "retrieval": (*_COMMON, "shown_seed"),
 }
 
 # Where a page begins elsewhere than `Parameters` does. Pictures of the smoke runs may be shown.
@@ -36,6 +38,7 @@ PAGE_DEFAULTS: dict[str, dict[str, object]] = {
     "fig_4": {"profile": "smoke"},
     "fig_5": {"profile": "smoke"},
     "spatial_maps": {"network": "cbam_resnet50"},
+    "retrieval": {"profile": "smoke"},
 }
 
 SHADES = ("variance", "deviation")
@@ -45,6 +48,9 @@ IMAGE_SIZES = (32, 1024)
 
 # The variant that `variant="default"` means; a profile that is not named here is run as it is.
 DEFAULT_VARIANTS = {"desktop": "two_cores"}
+PAGE_VARIANTS = {"retrieval": {"desktop": "omniglot"}}
+# For these it means every variant of the profile, as a variant is another data set there.
+EVERY_VARIANT = ("table_2",)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Parameters:
         image_size: Side in pixels of the images for which a page shows shapes.
         shade: What is shaded around a mean, "variance" or "deviation".
         shown_seed: The seed that is drawn, or "first".
+        every_variant: The page shows all variants of the profile; `variant` is None then.
     """
 
     profile: str = "desktop"
@@ -75,10 +82,15 @@ class Parameters:
     image_size: int = 224
     shade: str = "variance"
     shown_seed: int | str = "first"
+    every_variant: bool = False
 
     @property
     def scale(self) -> str:
         return scale_name(self.profile, self.variant)
+
+    def covers(self, profile: str, variant: str | None) -> bool:
+        """Whether a scale is one that the page itself shows, not one to stand beside."""
+        return profile == self.profile and (self.every_variant or variant == self.variant)
 
 
 def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
@@ -98,9 +110,12 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
             raise unknown_choice(f"parameter of {page}", name, PAGES[page])
     given = {**PAGE_DEFAULTS.get(page, {}), **given}
     profile = _choice("profile", given.get("profile", "desktop"), _names("profiles"))
+    variant = given.get("variant", "default")
+    every = page in EVERY_VARIANT and variant == "default"
+    defaults = PAGE_VARIANTS.get(page, DEFAULT_VARIANTS)
     return Parameters(
         profile=profile,
-        variant=_variant(profile, given.get("variant", "default")),
+        variant=None if every else _variant(profile, variant, defaults),
         seeds=_seeds(given.get("seeds", "all")),
         results=_choice("results", given.get("results", "recorded"), get_args(Results)),
         records_root=_folder("records_root", given.get("records_root", "")),
@@ -109,6 +124,7 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
         image_size=check_image_size(given.get("image_size", 224)),
         shade=_choice("shade", given.get("shade", "variance"), SHADES),
         shown_seed=_shown_seed(given.get("shown_seed", "first")),
+        every_variant=every,
     )
 
 
@@ -139,12 +155,12 @@ def _choice(name: str, value: object, choices) -> str:
     return value
 
 
-def _variant(profile: str, value: object) -> str | None:
+def _variant(profile: str, value: object, defaults: Mapping[str, str]) -> str | None:
     # papermill -p turns the word None into None.
     if value is None or value in ("", "none"):
         return None
     if value == "default":
-        return DEFAULT_VARIANTS.get(profile)
+        return defaults.get(profile)
     return _choice("variant", value, (*_names("variants"), "custom", "none", "default"))
 
 

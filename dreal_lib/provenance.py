@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreal_lib.environment import PROJECT_ROOT
 from dreal_lib.parameters import PAGES, Parameters
-from dreal_lib.records import Record, StoredRecord
+from dreal_lib.records import IdentityFacts, Record, StoredRecord
 from dreal_lib.tables import Marked, Table
 
 
@@ -49,7 +49,8 @@ def footer_markdown(
 def page_command(page: str, parameters: Parameters) -> str:
     """The command that makes the page again."""
     source = f"book/notebooks/{page}.py"
-    given = {"profile": parameters.profile, "variant": parameters.variant or "none"}
+    variant = "default" if parameters.every_variant else parameters.variant or "none"
+    given = {"profile": parameters.profile, "variant": variant}
     if parameters.seeds is not None:
         given["seeds"] = "[" + ",".join(str(seed) for seed in parameters.seeds) + "]"
     given["results"] = parameters.results
@@ -101,6 +102,13 @@ def _counted(runs: Sequence[StoredRecord]) -> str:
 
 def _data(record: Record) -> str:
     data = record.data
+    if isinstance(data, IdentityFacts):
+        seen = f"{data.cameras} cameras" if data.cameras else "no cameras"
+        return (
+            f"{data.name}, {data.train_identities:,} training identities, {seen}, "
+            f"{data.train_images:,} training, {data.query_images:,} query and "
+            f"{data.gallery_images:,} gallery images, fingerprint `{data.fingerprint[:12]}`"
+        )
     return (
         f"{data.name}, {data.classes} classes, {data.train_images:,} + {data.val_images:,} images, "
         f"fingerprint `{data.fingerprint[:12]}`"

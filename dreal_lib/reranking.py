@@ -23,7 +23,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from dreal_lib.errors import UserError
-from dreal_lib.retrieval import BLOCK_BYTES, Similarity, nearest
+from dreal_lib.retrieval import BLOCK_BYTES
+from dreal_lib.similarity import Similarity, nearest
 
 
 @dataclass(frozen=True)

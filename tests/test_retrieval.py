@@ -7,7 +7,8 @@ from slow_reference import slow_ranking, slow_retrieval
 
 from dreal_lib import retrieval
 from dreal_lib.errors import UserError
-from dreal_lib.retrieval import Similarity, evaluate, nearest, topk
+from dreal_lib.retrieval import evaluate, topk
+from dreal_lib.similarity import Similarity, nearest
 
 MEASURES = ("map_step", "map_trapezoid", "minp")
 

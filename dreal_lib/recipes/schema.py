@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from dreal_lib.settings import Settings
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+WORDS = {True: "on", False: "off"}  # YAML reads these words as true and false
 
 
 class Recipe(BaseModel):
@@ -70,6 +71,7 @@ class Recipe(BaseModel):
     def _known_settings(cls, value: Any) -> Any:
         if isinstance(value, dict):
             cls.refuse_unknown("dreal", value)
+            return _as_words(Settings, value)
         return value
 
     @classmethod
@@ -167,6 +169,7 @@ class RetrievalRecipe(Recipe):
     def _known_retrieval_settings(cls, value: Any) -> Any:
         if isinstance(value, dict):
             cls.refuse_unknown("retrieval", value)
+            return _as_words(RetrievalSettings, value)
         return value
 
     @property
@@ -177,6 +180,15 @@ class RetrievalRecipe(Recipe):
     def batch_size(self) -> int:
         """Images a step, P x K."""
         return self.identities_per_batch * self.images_per_identity
+
+
+def _as_words(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Truth values as "on" and "off" where these are choices of a setting."""
+    choices = {name: get_args(hint) for name, hint in get_type_hints(kind).items()}
+    return {
+        name: WORDS[value] if type(value) is bool and WORDS[value] in choices[name] else value
+        for name, value in values.items()
+    }
 
 
 RECIPE_TYPES = {kind.task: kind for kind in (ClassificationRecipe, RetrievalRecipe)}
