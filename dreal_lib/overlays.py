@@ -53,22 +53,25 @@ def draw_grid(grid: Grid) -> Figure:
         return figure
 
 
-def heat(attention: np.ndarray, pixels: np.ndarray | None, side: int = SIDE) -> np.ndarray:
+def heat(
+    attention: np.ndarray, pixels: np.ndarray | None, size: int | tuple[int, int] = SIDE
+) -> np.ndarray:
     """A map in colour, over an image if there is one.
 
     Args:
         attention: (h, w), from 0 to 1.
         pixels: (H, W, 3) uint8, or None.
-        side: Of what comes out.
+        size: Of what comes out: a side, or rows and columns.
 
     Returns:
-        (side, side, 3) uint8.
+        (rows, columns, 3) uint8.
     """
+    rows, columns = (size, size) if isinstance(size, int) else size
     small = Image.fromarray(np.asarray(attention, dtype=np.float32))
-    large = np.asarray(small.resize((side, side), Image.Resampling.BILINEAR)).clip(0, 1)
+    large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR)).clip(0, 1)
     colours = mpl.colormaps[MAP](large)[..., :3]
     if pixels is not None:
-        picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+        picture = Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC)
         share = HEAT_SHARE * (0.5 + 0.5 * large[..., None])
         colours = share * colours + (1 - share) * np.asarray(picture) / 255
     return np.round(colours * 255).astype(np.uint8)

@@ -33,6 +33,7 @@ from dreal_lib.records import StoredRecord, find_records
 from dreal_lib.tables import Table
 
 if TYPE_CHECKING:
+    from dreal_lib.ranked_lists import Shown
     from dreal_lib.schematic import Schematic
 
 # How a page sorts the runs of one scale into rows, where it is not into those of Table 1.
@@ -286,6 +287,16 @@ class Page:
                 }
             },
         )
+
+    def show_query(self, shown: "Shown | None", label: str) -> None:
+        """Show a query's ranked lists; nothing where there is none, which the page says once."""
+        if shown is None:
+            return
+        from dreal_lib import ranked_lists
+        from dreal_lib.retrieval_figure import draw_query
+
+        caption, alt = ranked_lists.caption(shown), ranked_lists.alt_text(shown)
+        self.figure(draw_query, shown, caption=caption, alt=alt, label=label)
 
     def show_curves(self, blocks: pd.DataFrame) -> None:
         """Show the numbers behind Fig. 6."""

@@ -31,6 +31,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "ablations": _COMMON,
     "table_2": _COMMON,
     "retrieval": (*_COMMON, "shown_seed"),
+    "scoreboard": _COMMON,
 }
 
 # Where a page begins elsewhere than `Parameters` does. Pictures of the smoke runs may be shown.

@@ -1,7 +1,7 @@
-"""Validation images for a page to show, where it may: figure data hold no pixels.
+"""Test images for a page to show, where it may: figure data hold no pixels.
 
-The embedded set is rendered, so anybody may show it; it is read from where `dreal prepare` puts it,
-or its validation images are rendered anew. Images of any other set are shown only if the reader
+The embedded sets are rendered, so anybody may show them; they are read from where `dreal prepare`
+puts them, or rendered anew. Images of any other set are shown only if the reader
 gives the data root, as most carry no licence to pass them on.
 """
 
@@ -18,6 +18,8 @@ from dreal_lib.records import Record
 
 EMBEDDED = "embedded"
 PREPARED = PROJECT_ROOT / "build" / "data" / EMBEDDED
+FIGURES = "embedded-figures"
+PREPARED_FIGURES = PROJECT_ROOT / "build" / "data" / FIGURES
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,97 @@ class Pictures:
     images: dict[int, np.ndarray] = field(default_factory=dict)
     titles: tuple[str, ...] = ()
     source: str = ""
+
+
+@dataclass(frozen=True)
+class RetrievalPictures:
+    """Images of an identity set, as they are stored.
+
+    Attributes:
+        query, gallery: By place in the split, (H, W, 3) uint8; empty if none may be shown.
+        source: As of `Pictures`.
+    """
+
+    query: dict[int, np.ndarray] = field(default_factory=dict)
+    gallery: dict[int, np.ndarray] = field(default_factory=dict)
+    source: str = ""
+
+
+def find_retrieval_pictures(
+    record: Record,
+    query: Iterable[int],
+    gallery: Iterable[int],
+    data_root: Path | None = None,
+    *,
+    prepared: Path = PREPARED_FIGURES,
+) -> RetrievalPictures:
+    """The query and gallery images of a retrieval run that a page may show.
+
+    Args:
+        record: Of the run; its fingerprint says whether a set is the run's.
+        query, gallery: Places in the splits.
+        data_root: The reader's own copy of the set, or None.
+        prepared: Where the rendered set may lie.
+
+    Raises:
+        UserError: `data_root` does not hold the images of the run.
+    """
+    wanted = (tuple(query), tuple(gallery))
+    if data_root is not None:
+        found = _read_places(data_root, record, wanted, "Images are read from the data root.")
+        if found is None:
+            raise UserError(
+                f"data_root {data_root} does not hold the images of {record.data.name} that the "
+                "run was evaluated on; give the set it was made with"
+            )
+        return found
+    if record.data.name != FIGURES:
+        return RetrievalPictures(
+            source=f"Images of {record.data.name} are not shown here, as the book passes on "
+            "rendered ones alone: maps stand alone. Give `data_root` to see them on your copy."
+        )
+    if (prepared / "index.csv").is_file():
+        found = _read_places(prepared, record, wanted, "Images are rendered ones.")
+        if found is not None:
+            return found
+    return _rendered_figures(record, wanted)
+
+
+def _rendered_figures(record: Record, wanted: tuple) -> RetrievalPictures:
+    from data_prep import embedded_figures
+    from data_prep.errors import PreparationError
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            root = embedded_figures.prepare(Path(folder) / FIGURES, workers=1)
+        except PreparationError as error:
+            return RetrievalPictures(
+                source=f"Images cannot be rendered ({error}): maps stand alone."
+            )
+        found = _read_places(root, record, wanted, "Images are rendered ones.")
+    return found or RetrievalPictures(
+        source="The run's images are not those that the generator renders by default: maps stand "
+        "alone. Give `data_root` to see them."
+    )
+
+
+def _read_places(
+    root: Path, record: Record, wanted: tuple, source: str
+) -> RetrievalPictures | None:
+    """The images from a data root, or None if it is not the run's set."""
+    # Not at the top: they load torch.
+    from dreal_lib.identification import identity_facts
+    from dreal_lib.identities import open_identity_set
+    from dreal_lib.images import read_image
+
+    images = open_identity_set(root)
+    if identity_facts(images).fingerprint != record.data.fingerprint:
+        return None
+    query, gallery = (
+        {place: np.asarray(read_image(root / split.files[place])) for place in places}
+        for split, places in zip((images.query, images.gallery), wanted, strict=True)
+    )
+    return RetrievalPictures(query, gallery, source)
 
 
 def find_pictures(

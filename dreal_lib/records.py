@@ -356,7 +356,7 @@ def read_record(path: Path | str) -> Record:
         raise _unreadable(path, f"holds a {type(content).__name__}, not a record")
     content = _migrated(path, content)
     try:
-        kind = RECORD_TYPES.get(content.get("task"), Record)
+        kind = RECORD_TYPES.get(str(content.get("task")), Record)  # Record refuses any other
         record = kind.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
@@ -369,9 +369,10 @@ def read_record(path: Path | str) -> Record:
 def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """The content in the present schema; the file itself stays as it was written."""
     version = content.get("schema_version")
-    if version == 1:  # before instance recognition: every run was a classification
+    number = version if type(version) is int else None  # in Python, JSON's true equals 1
+    if number == 1:  # before instance recognition: every run was a classification
         return content | {"schema_version": 2, "task": "classification"}
-    if version != SCHEMA_VERSION:
+    if number != SCHEMA_VERSION:
         raise UserError(
             f"record {path} has schema_version {version!r}, this library reads 1 to "
             f"{SCHEMA_VERSION}; use the library that wrote it, or run the recipe again"

@@ -33,7 +33,7 @@ def seed_initialisation(seed: int) -> None:
 def seeded(seed: int) -> Iterator[None]:
     """Seeds torch's global CPU generator for a while, for code that takes no generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch GPUs' as well
         yield
 
 

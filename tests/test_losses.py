@@ -64,7 +64,9 @@ def test_satisfied_triplets_count_in_the_mean():
     features = torch.tensor([[0.0], [0.1], [10.0], [10.3]])
     loss = BatchHardTriplet(0.5)(features, torch.tensor([0, 0, 1, 1]))
     assert loss.item() == 0
-    features[3] = 20.0  # one image: farthest 10 from its mate, nearest other 19.9; its mate: 10, 9.9
+    features[3] = (
+        20.0  # one image: farthest 10 from its mate, nearest other 19.9; its mate: 10, 9.9
+    )
     loss = BatchHardTriplet(0.5)(features, torch.tensor([0, 0, 1, 1]))
     assert loss.item() == pytest.approx((10 - 9.9 + 0.5) / 4, rel=1e-4)
 
@@ -115,7 +117,9 @@ def test_half_precision_is_widened():
     rounded = features.detach().bfloat16()
     found = BatchHardTriplet(0.5)(rounded, labels)
     assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(slow_triplet(rounded.double(), labels, 0.5).item(), rel=1e-5)
+    assert found.item() == pytest.approx(
+        slow_triplet(rounded.double(), labels, 0.5).item(), rel=1e-5
+    )
     assert smoothed_cross_entropy(rounded, labels % 5).dtype == torch.float32
 
 

@@ -124,6 +124,40 @@ def test_a_baselines_step_has_losses_and_no_rows():
     }
 
 
+def test_parts_of_the_loss_are_means_over_images():
+    monitor = EpochMonitor({}, "cpu", ("identity_loss", "triplet_loss"))
+    zero = torch.tensor(0.0)
+    for count, identity, triplet in ((4, 2.0, 0.5), (12, 1.0, 0.1)):
+        parts = {"triplet_loss": torch.tensor(triplet), "identity_loss": torch.tensor(identity)}
+        loss, logits = torch.tensor(identity + triplet), torch.tensor([[1.0, 0.0]] * count)
+        step = Step(loss, logits, loss, zero, zero, rewards={}, critiques={}, parts=parts)
+        monitor.add(step, torch.ones(count, dtype=torch.int64))
+    row = monitor.loss_row()
+    assert row == pytest.approx(
+        {
+            "classification_loss": (4 * 2.5 + 12 * 1.1) / 16,
+            "quality_loss": 0,
+            "regression_loss": 0,
+            "identity_loss": (4 * 2 + 12 * 1) / 16,
+            "triplet_loss": (4 * 0.5 + 12 * 0.1) / 16,
+            "train_top1_error_pct": 100,
+        }
+    )
+
+
+def test_sums_kept_in_a_checkpoint_go_on(epoch):
+    """An epoch watched by two monitors, the second from the first's sums."""
+    whole, steps = epoch
+    one, two = EpochMonitor(UNITS, "cpu"), EpochMonitor(UNITS, "cpu")
+    for part in steps[:2]:
+        one.add(*part)
+    two.losses, two.blocks = one.losses.clone(), one.blocks.clone()
+    for part in steps[2:]:
+        two.add(*part)
+    assert two.loss_row() == whole.loss_row()
+    assert two.block_rows() == whole.block_rows()
+
+
 def row_of(critiques, rewards, right=None):
     """The row of one map from its critiques and rewards, (N,) each."""
     count = len(critiques)

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from tiny_identities import tiny_retrieval_recipe
 from tiny_images import tiny_recipe
 
 from dreal_lib.agent import reinforce
 from dreal_lib.attention import create_attention
 from dreal_lib.backbones import create_model
 from dreal_lib.baseline import Baseline
+from dreal_lib.identification import create_learner
 from dreal_lib.optimization import create_optimizer, decay_factor, set_learning_rate
 from dreal_lib.recipes import load_recipe
 
@@ -115,3 +117,62 @@ def test_a_step_is_sgd_with_momentum_and_decay_as_written_by_hand():
         momentum = 0.8 * momentum + gradient + 0.01 * value
         value = value - 0.2 * momentum
         torch.testing.assert_close(parameter.detach(), value)
+
+
+# --- AMSGrad, the optimizer of instance recognition ---------------------------------------------
+
+
+def embedding_and_optimizer(row="resnet50_reinforced", **changes):
+    recipe = tiny_retrieval_recipe(row, learning_rate=0.02, weight_decay=0.01, **changes)
+    learner = create_learner(recipe, 4, torch.device("cpu"), 0)
+    return learner, create_optimizer(learner, recipe)
+
+
+@pytest.mark.parametrize("row", ["resnet50_baseline", "resnet50_attention", "resnet50_reinforced"])
+@pytest.mark.parametrize("critic_lr", [None, 0.5])
+def test_embeddings_are_trained_by_amsgrad_over_all_that_is_trained(row, critic_lr):
+    changes = {"dreal.critic_lr": critic_lr, "betas": [0.8, 0.95]}
+    learner, optimizer = embedding_and_optimizer(row, **changes)
+    assert type(optimizer) is torch.optim.Adam  # decay is part of the gradient, not apart from it
+    for group in optimizer.param_groups:
+        assert group["amsgrad"]
+        assert group["betas"] == (0.8, 0.95)
+        assert group["weight_decay"] == 0.01
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    frozen = {"actor.neck.bias"}
+    trained = {name: p for name, p in learner.named_parameters() if name not in frozen}
+    assert sorted(grouped) == sorted(id(p) for p in trained.values())
+    for name, parameter in trained.items():
+        own = critic_lr if name.startswith("critics.") and critic_lr else 0.02
+        assert value_of(optimizer, parameter, "lr") == own
+
+
+def test_a_learned_neck_bias_is_trained():
+    learner, optimizer = embedding_and_optimizer(**{"retrieval.neck_bias": "learned"})
+    assert value_of(optimizer, learner.actor.neck.bias, "lr") == 0.02
+
+
+def test_a_step_is_amsgrad_as_written_by_hand():
+    learner, optimizer = embedding_and_optimizer("resnet50_baseline", betas=[0.8, 0.95])
+    parameter = learner.actor.fc.weight
+    value = parameter.detach().clone().double()
+    first, second, largest = (torch.zeros_like(value) for _ in range(3))
+    for step, size in enumerate((2.0, 0.1, 0.2), start=1):  # smaller later: the maximum matters
+        parameter.grad = torch.full_like(parameter, size)
+        optimizer.step()
+        gradient = size + 0.01 * value
+        first = 0.8 * first + 0.2 * gradient
+        second = 0.95 * second + 0.05 * gradient**2
+        largest = torch.maximum(largest, second)
+        size_of_step = (largest / (1 - 0.95**step)).sqrt() + 1e-8
+        value = value - 0.02 * first / (1 - 0.8**step) / size_of_step
+        torch.testing.assert_close(parameter.detach().double(), value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"),
+    [(0, 1), (39, 1), (40, 0.1), (79, 0.1), (80, 0.01), (119, 0.01), (120, 0.001), (159, 0.001)],
+)
+def test_the_papers_schedule_of_instance_recognition(epoch, factor):
+    recipe = load_recipe("table_2/resnet50_reinforced", "paper")
+    assert decay_factor(recipe, epoch) == pytest.approx(factor, rel=1e-12)

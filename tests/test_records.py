@@ -234,3 +234,116 @@ def test_git_facts_tell_clean_from_changed(tmp_path):
     inner = tmp_path / "inner"
     inner.mkdir()
     assert environment.git_facts(inner).commit is None
+
+
+# --- two tasks, two schemas ---------------------------------------------------------------------
+
+SCORES = {
+    "rank1_pct": 62.5,
+    "rank5_pct": 80.0,
+    "rank10_pct": 91.0,
+    "map_step_pct": 41.25,
+    "map_trapezoid_pct": 40.5,
+    "minp_pct": 12.0,
+}
+
+
+@pytest.fixture
+def retrieval(tmp_path, stored):
+    """A retrieval record with two epochs, of which the second was evaluated."""
+    path = records.record_path(tmp_path, "smoke", "omniglot", "table_2/resnet50_baseline", 0)
+    rows = {name: [1.0, 2.0] for name in records.RETRIEVAL_HISTORY_COLUMNS}
+    rows |= {name: [np.nan, value] for name, value in SCORES.items()}
+    history = records.write_table(
+        records.companion_path(path, "history"),
+        pd.DataFrame(rows),
+        records.RETRIEVAL_HISTORY_COLUMNS,
+    )
+    judged = records.RetrievalMetrics(epoch=2, **SCORES)
+    facts = records.IdentityFacts(
+        name="made-up",
+        fingerprint="f" * 64,
+        train_images=40,
+        train_identities=10,
+        query_images=5,
+        gallery_images=15,
+        cameras=0,
+    )
+    same = stored.record.model_dump(exclude={"task", "data", "last", "best", "files"})
+    same |= {"recipe": "table_2/resnet50_baseline", "profile": "smoke", "variant": "omniglot"}
+    files = records.CompanionFiles(history=history)
+    record = records.RetrievalRecord(
+        **same | {"seed": 0}, data=facts, last=judged, best=judged, files=files
+    )
+    records.write_record(record, path)
+    return records.StoredRecord(record, path)
+
+
+def test_a_retrieval_record_round_trips(retrieval, tmp_path):
+    again = records.read_record(retrieval.path)
+    assert isinstance(again, records.RetrievalRecord)
+    assert again == retrieval.record
+    assert again.last.map_step_pct == 41.25
+    found = records.find_records(tmp_path, profile="smoke", variant="omniglot")
+    assert [stored.record for stored in found] == [again]
+
+
+def test_epochs_that_were_not_evaluated_are_empty_cells(retrieval):
+    lines = retrieval.path.with_name("seed0.history.csv").read_text().splitlines()
+    assert ",,,,,," in lines[1]
+    history = retrieval.history()
+    assert tuple(history.columns) == records.RETRIEVAL_HISTORY_COLUMNS
+    assert history[list(SCORES)].iloc[0].isna().all()
+    assert history[list(SCORES)].iloc[1].to_dict() == SCORES
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"task": "classification"}, "bad field data."),
+        ({"task": "segmentation"}, "bad field task"),
+        ({"task": None}, "bad field task"),
+        ({"task": ["retrieval"]}, "bad field task"),
+        ({"schema_version": 3}, "schema_version 3, this library reads 1 to 2"),
+        ({"schema_version": [2]}, "schema_version [2]"),
+        ({"schema_version": True}, "schema_version True"),
+        ({"schema_version": "2"}, "schema_version '2'"),
+    ],
+)
+def test_a_bad_task_or_schema_is_refused_in_one_line(retrieval, fields, said):
+    edit(retrieval.path, **fields)
+    with pytest.raises(UserError) as refused:
+        records.read_record(retrieval.path)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 100.1, float("nan"), "62"])
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_that_cannot_be_are_refused(retrieval, name, value):
+    content = json.loads(retrieval.path.read_text())
+    edit(retrieval.path, last=content["last"] | {name: value})
+    with pytest.raises(UserError, match=rf"bad field last\.{name}"):
+        records.read_record(retrieval.path)
+
+
+def test_a_record_of_schema_1_is_read_as_classification_and_left_as_it_is(stored):
+    content = json.loads(stored.path.read_text())
+    del content["task"]
+    stored.path.write_text(json.dumps(content | {"schema_version": 1}))
+    before = stored.path.read_bytes()
+    again = records.read_record(stored.path)
+    assert isinstance(again, records.ClassificationRecord)
+    assert (again.task, again.schema_version) == ("classification", 2)
+    assert again == stored.record
+    assert stored.path.read_bytes() == before
+    (found,) = records.find_records(stored.path.parents[3])
+    assert found.blocks().equals(stored.blocks())
+
+
+def test_a_record_of_schema_2_says_its_task(stored):
+    content = json.loads(stored.path.read_text())
+    del content["task"]
+    stored.path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="bad field task"):
+        records.read_record(stored.path)

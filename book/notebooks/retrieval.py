@@ -1,0 +1,89 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What is retrieved, and by which parts
+#
+# {cite:t}`li2020dreal` (appendix B.2) suppose that reinforced attention recognises persons better
+# because it is removed "from misleading regions of the pedestrian image". They show no picture of
+# it. This page does: for a few queries the ten gallery images that each network of
+# {doc}`Table 2 <table_2>` ranks first, right and wrong ones marked, and below each image the parts
+# that make it similar to the query. Then it measures the claim.
+#
+# The heat maps are Grad-CAM ({cite:t}`selvaraju2017gradcam`), with the cosine similarity to the
+# query's embedding where a classifier has a class's score. The gradient of a
+# cosine stands at right angles to the embedding: a map shows what would turn the image's embedding
+# further towards the query's, which need not be what their similarity is made of, and may well lie
+# on the border.
+
+# %%
+from dreal_lib import mask_energy, page, ranked_lists, retrieval_rows
+
+# %% tags=["parameters"]
+profile = "smoke"  # smoke, desktop or paper
+variant = "default"  # one data set of the profile, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # the runs' own images; those of other sets than the rendered one show only so
+shown_seed = "first"  # the seed whose lists are shown; the numbers are over all
+
+# %%
+view = page.start("retrieval", globals())
+lists = ranked_lists.load(view.comparison, view.parameters.shown_seed, view.parameters.data_root)
+both, fixed, broken = lists.by_outcome.values()
+view.say(retrieval_rows.facts(view.comparison))
+view.missing()
+
+# %% [markdown]
+# ## Ranked lists
+
+# %% tags=["hide-input"]
+view.say(lists.sentences)
+view.show(
+    ranked_lists.lists_table(lists),
+    "The queries shown below: rank of the first right image in the whole gallery, right images "
+    "among the first ten, right images that there are, average precision (step sum) in per cent.",
+    "tab-ranked-lists",
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.show_query(both, "fig-retrieved-right")
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.show_query(fixed, "fig-retrieved-fixed")
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+view.show_query(broken, "fig-retrieved-broken")
+
+# %% [markdown]
+# ## Is attention removed from misleading regions?
+#
+# The rendered figures have masks: what lies outside is background, or an object in front. A map's
+# *energy* is the share of its sum on the mask. It is measured on pairs, a query and one right image
+# of it, both drawn by lot and the same for every network.
+
+# %% tags=["hide-input"]
+view.show(
+    mask_energy.energy_table(view.comparison),
+    "Energy of the maps on the figures' masks, mean over the pairs on which both maps are defined; "
+    "difference by pair, with the 95 % interval of Student's t over the pairs of a seed, and over "
+    "seeds in the line of all; p: Wilcoxon's signed-rank test over pairs.",
+    "tab-mask-energy",
+)
+view.say(mask_energy.energy_sentences(view.comparison))
+
+# %% [markdown]
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()
