@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup reproduce reproduce-all test book benchmark notebooks clean
+.PHONY: help setup reproduce reproduce-all test book browser chromium benchmark notebooks archive clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,12 +58,31 @@ book: setup  ## the published book, from the committed notebooks, into build/pub
 	$(RUN) jupyter-book build book --config _config.yml --path-output build/published -W --keep-going -n
 	@echo "build/published/_build/html/index.html"
 
+# BOOK=build/book/_build/html: the re-run book, as `make reproduce` left it.
+BOOK ?= build/published/_build/html
+browser: $(if $(filter build/published/%,$(BOOK)),book,setup)  ## each page in a real browser; pictures in build/screenshots
+	$(RUN) DREAL_BOOK=$(BOOK) pytest -p no:cacheprovider tests/browser
+
+chromium:  ## Debian's Chromium for the browser tests, where it is absent and can be installed
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
+	    echo "chromium could not be installed; the browser tests skip"; \
+	else echo "no chromium, and no root or apt-get to install it; the browser tests skip"; fi
+
 benchmark: setup  ## ratios of cost, measured in one run (minutes; a table, and build/benchmarks)
 	$(RUN) python tests/benchmarks/figures.py
 	$(RUN) python tests/benchmarks/retrieval.py
+	$(RUN) python tests/benchmarks/step.py
+	$(RUN) python tests/benchmarks/input.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
 	$(RUN) python -m dreal_lib.notebooks
+
+archive: setup  ## records, notebooks, figures and pins in one zip with checksums, into build/artifact.zip
+	rm -f build/artifact.zip
+	$(RUN) dreal archive build/artifact.zip
 
 clean:  ## delete build/ (the environment in .venv stays)
 	rm -rf build

@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from dreal_lib.dependencies import files_of_a_run, files_reached
-from dreal_lib.parameters import PAGES
+from dreal_lib.parameters import PAGES, RETRIEVAL_PAGES
 from dreal_lib.recipes import recipe_names, task_of
 from dreal_lib.records import scale_name
 
@@ -81,6 +81,9 @@ def page_parameters(page: str) -> str:
     if "records_root" not in PAGES[page]:
         return ""
     given = {"results": "rerun", "profile": PROFILE, "variant": VARIANT or "none"}
+    task = "retrieval" if page in RETRIEVAL_PAGES else "classification"
+    if task not in DATA:  # this batch made no run that the page could show
+        given["variant"] = "default"
     given["seeds"] = "[" + ",".join(SEEDS) + "]"
     return " ".join(f"-p {name}={value}" for name, value in given.items())
 

@@ -15,7 +15,8 @@ Each module has one function `prepare` and runs as `python -m data_prep.<module>
                    from their authors, each by its own terms
     dukemtmc       withdrawn by its authors; reads a copy that somebody holds
 
-The layouts are described in `data_prep.layout` (classes) and `data_prep.identity_layout`. An error meant for the user is one line: a
-`data_prep.errors.PreparationError`, with exit status 2. Nothing half-written is left, and nothing
-that exists is overwritten. The package imports nothing of `dreal_lib`.
+The layouts are described in `data_prep.layout` (classes) and `data_prep.identity_layout`. An error
+meant for the user is one line: a `data_prep.errors.PreparationError`, with exit status 2. Nothing
+half-written is left, and nothing that exists is overwritten. The package imports nothing of
+`dreal_lib`.
 """

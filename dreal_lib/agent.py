@@ -8,6 +8,7 @@ Letters: B batch, K classes, L blocks of a stage, S size of a map.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ from dreal_lib.normalization import (
     refuse_untracked_norms,
     running_statistics_untouched,
 )
-from dreal_lib.reward import logits_of
+from dreal_lib.reward import logits_of, mean_square, predicted_right, sample_weights
 from dreal_lib.seeding import refusing_chance
 from dreal_lib.settings import Settings
 
@@ -45,12 +46,15 @@ class Step:
         classification_loss: L_c, Eq. 10.
         quality_loss: L_q, Eq. 8.
         regression_loss: L_r, Eq. 9.
-        rewards: R of the evaluated units (blocks, or maps with bypass_unit="map"), each (B,).
+        rewards: R of the evaluated units (blocks, or maps with bypass_unit="map"), each (B,); NaN
+            for images that a `reward_fraction` below 1 has left out.
         critiques: Q of every reinforced map, each (B,): by block, or for blocks with two maps
             "layer3.1.channel" and "layer3.1.spatial".
         sensitivities: How far each critique can still move (`RecurrentCritic.gate_sensitivity`),
             each (B,); near 0 means saturated.
         parts: What L_c is the sum of, by name, if its function says so.
+        reward_weights: How much each image's reward counts, (B,), 0 for those left out
+            (`dreal_lib.reward.sample_weights`); None if all count alike.
     """
 
     loss: Tensor
@@ -62,6 +66,7 @@ class Step:
     critiques: dict[str, Tensor]
     sensitivities: dict[str, Tensor] = field(default_factory=dict)
     parts: dict[str, Tensor] = field(default_factory=dict)
+    reward_weights: Tensor | None = None
 
 
 class Agent(nn.Module):
@@ -73,7 +78,7 @@ class Agent(nn.Module):
         settings: The choices that the paper leaves open.
         maps: The reinforced attention maps, in network order.
         units: What is bypassed together, by name.
-        generator: Draws the blocks to bypass.
+        generator: Draws the blocks to bypass, and the images if only a fraction is evaluated.
     """
 
     def __init__(
@@ -135,19 +140,20 @@ class Agent(nn.Module):
         """
         units = self._units_in(self._choose(blocks))
         if self.settings.reward_statistics == "batch":
-            output, trace, rewards = self._main_pass(images, labels, units)
+            output, trace, rewards, counts = self._main_pass(images, labels, units)
         else:
-            with observed(self.actor, self.maps) as trace:
+            with observed(self.actor, self.maps, bypassed=()) as trace:
                 output = self.actor(images)
-            rewards = self._evaluated_rewards(images, labels, units)
+            rewards, counts = self._evaluated_rewards(images, labels, units)
         l_c, parts = summed(self.classification_loss(output, labels))
         with torch.autocast(images.device.type, enabled=False):
-            l_q = self._quality_loss(trace)
-            l_r, critiques, sensitivities = self._regression_loss(trace, rewards)
+            states = self._states(trace)
+            l_q = self._quality_loss(trace, states)
+            l_r, critiques, sensitivities = self._regression_loss(trace, states, rewards, counts)
         weights = self.settings
         loss = l_c + weights.quality_weight * l_q + weights.regression_weight * l_r
         logits = logits_of(output)
-        return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities, parts)
+        return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities, parts, counts)
 
     def _choose(self, blocks: Sequence[str] | None) -> list[str]:
         if blocks is None:
@@ -162,31 +168,42 @@ class Agent(nn.Module):
     def _units_in(self, blocks: Sequence[str]) -> dict[str, tuple[AttentionMap, ...]]:
         return {n: maps for n, maps in self.units.items() if maps[0].block in blocks}
 
-    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict[str, Tensor]]:
+    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict, Tensor | None]:
         """The network's output, and rewards whose counterfactuals share its batch statistics."""
         with MainPassStatistics(self.actor) as statistics:
-            with observed(self.actor, self.maps) as trace, refusing_chance(images.device):
+            with self._observed(units) as trace, refusing_chance(images.device):
                 output = self.actor(images)
             with statistics.reused():
                 logits = logits_of(output).detach()
-                rewards = self._rewards(images, labels, logits, trace, units)
-        return output, trace, rewards
+                rewards, counts = self._rewards(images, labels, logits, trace, units)
+        return output, trace, rewards, counts
 
     @torch.no_grad()
-    def _evaluated_rewards(self, images, labels, units) -> dict[str, Tensor]:
+    def _evaluated_rewards(self, images, labels, units) -> tuple[dict, Tensor | None]:
         """Rewards of the network in evaluation mode (running statistics, no dropout)."""
         refuse_untracked_norms(self.actor)
         with evaluation_mode(self.actor):
-            with observed(self.actor, self.maps) as trace:
+            with self._observed(units) as trace:
                 logits = logits_of(self.actor(images))
             return self._rewards(images, labels, logits, trace, units)
 
-    def _rewards(self, images, labels, logits, trace, units) -> dict[str, Tensor]:
+    def _observed(self, units) -> AbstractContextManager[Trace]:
+        return observed(self.actor, self.maps, {maps[0].block for maps in units.values()})
+
+    def _rewards(self, images, labels, logits, trace, units) -> tuple[dict, Tensor | None]:
+        """Rewards by unit, and how much each image counts (None: all alike)."""
         how = Bypass(self.settings.bypass_mean, self.settings.later_maps)
-        gamma = self.settings.gamma
-        return bypass_rewards(
-            self.actor, images, labels, logits, trace, self.maps, units, gamma, how
+        gamma, fraction, counts = self.settings.gamma, self.settings.reward_fraction, None
+        if fraction < 1:
+            counts = sample_weights(predicted_right(logits, labels), fraction, self.generator)
+        rewards = bypass_rewards(
+            self.actor, images, labels, logits, trace, self.maps, units, gamma, how, counts
         )
+        return rewards, counts
+
+    def _states(self, trace: Trace) -> dict[AttentionMap, Tensor]:
+        """F~ of every map, each (B, S); both losses see the same."""
+        return {item: self._state(trace, item).flatten(1) for item in self.maps}
 
     def _state(self, trace: Trace, item: AttentionMap) -> Tensor:
         """F~, (B, ...) in the shape of the map, without gradient."""
@@ -199,22 +216,25 @@ class Agent(nn.Module):
         return reduce_to_map(features.detach(), trace.maps[item.actor])
 
     def _inputs(
-        self, trace: Trace, group: Sequence[AttentionMap], maps: dict[nn.Module, Tensor]
+        self,
+        states: dict[AttentionMap, Tensor],
+        group: Sequence[AttentionMap],
+        maps: dict[nn.Module, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """States and maps of one critic's blocks, each (L, B, S), in the critic's precision."""
         dtype = next(self.critics.parameters()).dtype
         for item in group:
-            made = tuple(trace.maps[item.actor].shape[1:])
+            made = tuple(maps[item.actor].shape[1:])
             if made != item.shape:
                 raise UserError(
                     f"the critics were made for another image_size: the map {item.name!r} has the "
                     f"shape {made} instead of {item.shape}; give `reinforce` the images' own size"
                 )
-        states = torch.stack([self._state(trace, item).flatten(1) for item in group])
+        reduced = torch.stack([states[item] for item in group])
         attention = torch.stack([maps[item.actor].flatten(1) for item in group])
-        return states.to(dtype), attention.to(dtype)
+        return reduced.to(dtype), attention.to(dtype)
 
-    def _quality_loss(self, trace: Trace) -> Tensor:
+    def _quality_loss(self, trace: Trace, states: dict[AttentionMap, Tensor]) -> Tensor:
         """L_q, Eq. 8: only the actors' own parameters get a gradient."""
         actors = [item.actor for item in self.maps]
         with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
@@ -222,7 +242,7 @@ class Agent(nn.Module):
         losses = []
         with frozen(self.critics):
             for key, group in self.groups.items():
-                critiques = self.critics[key](*self._inputs(trace, group, maps))  # Eq. 2, (L, B)
+                critiques = self.critics[key](*self._inputs(states, group, maps))  # Eq. 2, (L, B)
                 losses.append(-critiques.mean(1))  # Eq. 8, (L,)
         return self._reduce(torch.cat(losses))
 
@@ -230,21 +250,20 @@ class Agent(nn.Module):
         dtype = next(actor.parameters(), trace.descriptors[actor]).dtype
         return trace.descriptors[actor].detach().to(dtype)
 
-    def _regression_loss(self, trace: Trace, rewards: dict[str, Tensor]):
+    def _regression_loss(self, trace: Trace, states: dict, rewards: dict, counts: Tensor | None):
         """L_r, Eq. 9: only the critics get a gradient. Also the critiques and sensitivities."""
         reward_of = {m: rewards[u] for u, maps in self.units.items() if u in rewards for m in maps}
         maps = {actor: attention.detach() for actor, attention in trace.maps.items()}
         losses, critiques, sensitivities = [], {}, {}
         for key, group in self.groups.items():
-            critic, inputs = self.critics[key], self._inputs(trace, group, maps)
+            critic, inputs = self.critics[key], self._inputs(states, group, maps)
             predicted = critic(*inputs)  # Eq. 2, (L, B)
             movable = critic.gate_sensitivity(*inputs, predicted.detach())
             for item, critique, sensitivity in zip(group, predicted, movable, strict=True):
                 critiques[item.name] = critique.detach()
                 sensitivities[item.name] = sensitivity
                 if item in reward_of:
-                    errors = critique - reward_of[item].to(critique.dtype)
-                    losses.append(errors.square().mean())  # Eq. 9
+                    losses.append(mean_square(critique, reward_of[item], counts))
         zero = next(self.critics.parameters()).new_zeros(1)
         return self._reduce(torch.stack(losses) if losses else zero), critiques, sensitivities
 
@@ -278,6 +297,7 @@ def reinforce(
     critic_input_norm: str = "off",
     critic_lr: float | None = None,
     critic_hidden: int = 1,
+    reward_fraction: float = 1.0,
     classification_loss: Loss = F.cross_entropy,
     generator: torch.Generator | None = None,
 ) -> Agent:
@@ -291,10 +311,11 @@ def reinforce(
         gamma: Penalty of Eq. 1 for an image predicted wrong.
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
             reward_statistics, loss_reduction, spatial_state, critic_init, critic_input_norm,
-            critic_lr, critic_hidden: See `dreal_lib.settings.Settings`.
+            critic_lr, critic_hidden, reward_fraction: See `dreal_lib.settings.Settings`.
         classification_loss: L_c from what the network returns (logits (B, K), or an object with
             `logits`) and labels (B,); a dict of losses is summed.
-        generator: Draws the blocks to bypass; a new one by default.
+        generator: Draws the blocks to bypass, and the sample of a `reward_fraction`; a new one by
+            default.
 
     Returns:
         The agent; `agent.actor is model`. The critics lie on the model's device.
@@ -317,6 +338,7 @@ def reinforce(
         critic_input_norm=critic_input_norm,
         critic_lr=critic_lr,
         critic_hidden=critic_hidden,
+        reward_fraction=reward_fraction,
     )
     if isinstance(stages, str):
         raise UserError(f"stages must be a list of names; got {stages!r}; try [{stages!r}]")

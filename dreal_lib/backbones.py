@@ -106,7 +106,7 @@ class ResNet(resnet.ResNet):
         return self.get_submodule(block).downsample
 
     def resume(self, block: str, features: Tensor, shortcut: Tensor) -> Tensor:
-        """Logits from a block's feature map on: all that a counterfactual has to compute anew.
+        """A block's output from its feature map on: where a counterfactual begins.
 
         Args:
             block: Name of the block, e.g. "layer3.1".
@@ -114,15 +114,26 @@ class ResNet(resnet.ResNet):
             shortcut: The block's shortcut, (B, C, H, W).
 
         Returns:
-            Logits, (B, K).
+            (B, C, H, W); `onward` makes logits of it.
         """
-        stage, index = block.split(".")
-        x = self.get_submodule(block).finish(features, shortcut)
-        for later in self.get_submodule(stage)[int(index) + 1 :]:
-            x = later(x)
-        for later_stage in STAGES[STAGES.index(stage) + 1 :]:
-            x = self.get_submodule(later_stage)(x)
-        return self.classify(x)
+        return self.get_submodule(block).finish(features, shortcut)
+
+    def onward(self, x: Tensor, after: str, until: str | None = None):
+        """Runs what comes behind a block.
+
+        Args:
+            x: The output of the block `after`, (B, C, H, W).
+            after: Name of a block.
+            until: Name of a later block; None for all the rest.
+
+        Returns:
+            The output of the block `until`, or what the whole network returns.
+        """
+        names = [f"{s}.{i}" for s in STAGES for i in range(len(self.get_submodule(s)))]
+        last = None if until is None else names.index(until) + 1
+        for name in names[names.index(after) + 1 : last]:
+            x = self.get_submodule(name)(x)
+        return x if until else self.classify(x)
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits (B, K) from the last stage's output (B, C, H, W)."""

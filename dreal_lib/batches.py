@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from dreal_lib import distributed
 from dreal_lib.cache import CachedSet
 from dreal_lib.errors import UserError
 from dreal_lib.images import Split, read_image
@@ -98,6 +99,7 @@ class CachedBatches:
         self.device, self.seed = torch.device(device), seed
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         _refuse_small_split(len(self.labels), batch_size, self.training)
+        self.shard = distributed.shard(batch_size) if self.training else slice(None)
         if self.device.type == "cuda":  # a small set fits there, and spares a copy a step
             self.images = torch.from_numpy(np.ascontiguousarray(self.images)).to(self.device)
 
@@ -105,11 +107,20 @@ class CachedBatches:
         return _batch_count(len(self.labels), self.batch_size, self.training)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from number `start` on."""
+        """The batches of an epoch from number `start` on; of training, this process's shards."""
         count = len(self.labels)
         order = shuffled(count, self.seed, epoch) if self.training else torch.arange(count)
-        for step in range(start, len(self)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        yield from self._batches(order, epoch, start)
+
+    def part(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of this process's part of the images to judge."""
+        yield from self._batches(torch.arange(len(self.labels))[distributed.part(len(self.labels))])
+
+    def _batches(
+        self, order: Tensor, epoch: int = 0, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in range(start, _batch_count(len(order), self.batch_size, self.training)):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][self.shard]
             images = self._normalised(chosen)
             if self.training:
                 images = self._augmented(images, epoch, step)
@@ -127,7 +138,8 @@ class CachedBatches:
 
     def _augmented(self, images: Tensor, epoch: int, step: int) -> Tensor:
         generator = derived_generator(self.seed, "augmentation", epoch, step)
-        matrices = random_crops(len(images), self.crops.smallest_area, generator)
+        # Drawn for the global batch, so that an image is cut alike whoever has it.
+        matrices = random_crops(self.batch_size, self.crops.smallest_area, generator)[self.shard]
         size = (len(images), 3, self.crops.image_size, self.crops.image_size)
         grid = F.affine_grid(matrices.to(images.device), size, align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
@@ -196,6 +208,7 @@ class StreamedBatches:
         self.device, self.workers, self.count = torch.device(device), workers, len(split)
         self.channels_last = channels_last
         _refuse_small_split(self.count, batch_size, training)
+        self.shard = distributed.shard(batch_size) if training else slice(None)
         size = [crops.image_size] * 2
         if training:
             area = (crops.smallest_area, 1.0)
@@ -209,11 +222,20 @@ class StreamedBatches:
         return _batch_count(self.count, self.batch_size, self.training)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from number `start` on."""
+        """The batches of an epoch from number `start` on; of training, this process's shards."""
         order = shuffled(self.count, self.seed, epoch) if self.training else range(self.count)
+        yield from self._batches(order, epoch, start)
+
+    def part(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of this process's part of the images to judge."""
+        yield from self._batches(range(self.count)[distributed.part(self.count)])
+
+    def _batches(
+        self, order: Sequence[int] | Tensor, epoch: int = 0, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         keys = [(int(i), derived_seed(self.seed, "augmentation", epoch, int(i))) for i in order]
-        size = self.batch_size
-        cut = [keys[step * size : (step + 1) * size] for step in range(start, len(self))]
+        size, count = self.batch_size, _batch_count(len(order), self.batch_size, self.training)
+        cut = [keys[step * size : (step + 1) * size][self.shard] for step in range(start, count)]
         yield from loaded(self.files, cut, self.device, self.channels_last, self.workers)
 
 

@@ -49,7 +49,7 @@ def open_task(
     maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
 
     def validate(_: int | None) -> dict[str, float]:
-        return asdict(evaluate(learner.actor, val.epoch(), autocast(recipe, device)))
+        return asdict(evaluate(learner.actor, val.part(), autocast(recipe, device)))
 
     def figure_data() -> dict[str, np.ndarray]:
         # In fp32 whatever the training's precision: rewards are small differences.

@@ -1,4 +1,4 @@
-"""The command line: `dreal prepare | train | evaluate | execute | reproduce`."""
+"""The command line: `dreal prepare | train | evaluate | execute | reproduce | archive`."""
 
 import os
 import sys
@@ -22,7 +22,8 @@ from data_prep import (
     tiny_imagenet,
 )
 from data_prep.errors import PreparationError
-from dreal_lib.errors import Interrupted, UserError
+from dreal_lib.deadline import EX_TEMPFAIL, deadline_after
+from dreal_lib.errors import Interrupted, OutOfTime, UserError
 
 app = typer.Typer(
     help="Deep Reinforced Attention Learning (Li & Chen, 2020): train, evaluate, reproduce.",
@@ -59,6 +60,9 @@ Set = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Cache = Annotated[Path, typer.Option(help="Where decoded images are kept.")]
 Workers = Annotated[int, typer.Option(help="Processes that decode streamed images.", min=0)]
+MaxMinutes = Annotated[
+    float | None, typer.Option(help="Stop in time, with status 75; the same command goes on.")
+]
 STOPPED = 130  # the shell's status for a program ended by Ctrl-C
 
 
@@ -72,6 +76,10 @@ def main() -> None:
     except Interrupted:
         print("dreal: stopped; the same command continues from the checkpoint", file=sys.stderr)
         sys.exit(STOPPED)
+    except OutOfTime as error:
+        print(f"dreal: {error}", file=sys.stderr)
+        # torchrun would take any other status for a failure, and start the run again.
+        sys.exit(0 if "TORCHELASTIC_RUN_ID" in os.environ else EX_TEMPFAIL)
 
 
 @app.command()
@@ -90,6 +98,16 @@ def train(
     cache: Cache = Path("build/cache"),
     workers: Workers = 4,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
+    max_minutes: MaxMinutes = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Between checkpoints in an epoch; 0: at its end alone.", min=0)
+    ] = 10.0,
+    deterministic: Annotated[
+        bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
+    ] = False,
+    sync_bn: Annotated[
+        bool, typer.Option("--sync-bn", help="BatchNorm over the batches of all GPUs.")
+    ] = False,
 ) -> None:
     """Train one row and write its record. Run again, it continues where it stopped.
 
@@ -100,33 +118,44 @@ def train(
       dreal train table_1/se_resnet50_baseline --profile desktop --variant two_cores --data DATA
 
       dreal train table_1/se_resnet50_reinforced --data MY_IMAGES --set epochs=30
+
+      dreal train table_1/se_resnet50_baseline --profile paper --data DATA --max-minutes 55
+
+      torchrun --nproc-per-node 8 --no-python dreal train table_1/se_resnet50_baseline
+      --profile paper --data DATA
     """
+    deadline = deadline_after(max_minutes)
     import torch
 
+    from dreal_lib import distributed, runs
     from dreal_lib import records as recording
-    from dreal_lib import runs
     from dreal_lib.display import TrainingDisplay
     from dreal_lib.recipes import load_recipe, parse_overrides
+    from dreal_lib.training import Pace
 
     if threads:
         torch.set_num_threads(threads)
     chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
     scale = recording.scale_name(chosen.profile, chosen.variant)
     folder = run or Path("build/runs") / scale / chosen.name / f"seed{seed}"
-    with TrainingDisplay(chosen, folder) as display:
+    place = runs.choose_device(device)
+    with distributed.joined(place), TrainingDisplay(chosen, folder) as display:
         path = runs.run(
             chosen,
             data,
             folder,
             records,
             seed=seed,
-            device=runs.choose_device(device),
+            device=place,
             cache=cache,
             workers=workers,
+            pace=Pace(checkpoint_minutes, deadline),
+            repeatable=deterministic,
+            sync_bn=sync_bn,
             listener=display.update,
-            note=typer.echo,
+            note=display.note,
         )
-    typer.echo(f"record: {path}")
+        display.note(f"record: {path}")
 
 
 @app.command()
@@ -185,6 +214,10 @@ def reproduce(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.", min=0)] = 0,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be run.")] = False,
+    missing: Annotated[
+        bool, typer.Option(help="Only train rows without a record, most informative first.")
+    ] = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Prepare data, train, execute the notebooks and build the book; continue what was begun.
 
@@ -195,6 +228,8 @@ def reproduce(
       dreal reproduce --all --seeds 0,1,2
 
       dreal reproduce --profile desktop --variant two_cores --data DATA
+
+      dreal reproduce --missing --profile desktop --data DATA --seeds 0,1,2 --max-minutes 55
     """
     from dreal_lib.workflow import reproduce as run_workflow
 
@@ -206,5 +241,37 @@ def reproduce(
         data=data,
         jobs=jobs or os.cpu_count() or 1,
         dry_run=dry_run,
+        only_missing=missing,
+        max_minutes=max_minutes,
     )
+    if status == EX_TEMPFAIL:
+        typer.echo("time is up; the same command goes on", err=True)
     raise typer.Exit(status)
+
+
+@app.command()
+def archive(
+    out: Annotated[Path, typer.Argument(help="The .zip; an existing one is not overwritten.")],
+    results: Annotated[
+        str, typer.Option(help="recorded: what is committed; rerun: what was made here.")
+    ] = "recorded",
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: check an archive that is there.")
+    ] = False,
+) -> None:
+    """Put records, notebooks, figures and pins into one zip with checksums; or check such a zip.
+
+    Examples:
+
+      dreal archive build/artifact.zip
+
+      dreal archive --check build/artifact.zip
+    """
+    from dreal_lib.archive import check_archive, write_archive
+
+    archived = check_archive(out) if check else write_archive(out, results)
+    manifest = archived.manifest
+    state = "checked" if check else "written"
+    held = f"{len(manifest.files)} files, {manifest.records} records ({manifest.results})"
+    typer.echo(f"{state}: {out}, {held}")
+    typer.echo(f"sha256: {archived.sha256}")

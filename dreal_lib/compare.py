@@ -250,9 +250,7 @@ def is_paper_scale(comparison: ScaleComparison) -> bool:
     )
 
 
-def row_of(
-    stored: Sequence[StoredRecord], profile: str, variant: str | None, recipe: str
-) -> Row:
+def row_of(stored: Sequence[StoredRecord], profile: str, variant: str | None, recipe: str) -> Row:
     """The runs of one recipe at one scale; errors as `compare_scale`'s."""
     wanted = (profile, variant, recipe)
     found = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dreal_lib import distributed
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe
 from dreal_lib.training import Progress
@@ -21,6 +22,7 @@ class TrainingDisplay:
 
     def __init__(self, recipe: Recipe, folder: Path):
         self.recipe, self.folder = recipe, folder
+        self.silent = distributed.rank() > 0  # of several processes the first speaks
         self.bar: tqdm | None = None
 
     def __enter__(self) -> "TrainingDisplay":
@@ -32,6 +34,8 @@ class TrainingDisplay:
 
     def update(self, progress: Progress, steps: int, row: dict[str, float] | None) -> None:
         """After a step (`row` None) or an epoch; `steps` is the number of steps an epoch."""
+        if self.silent:
+            return
         done = progress.epoch * steps + progress.step
         if self.bar is None:
             self.bar = tqdm(
@@ -46,6 +50,11 @@ class TrainingDisplay:
             self.bar.write(_line(self.recipe, row), file=sys.stdout)
             sys.stdout.flush()
             self._write_scalars(progress, row)
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+        if not self.silent:
+            print(text, flush=True)
 
     def _write_scalars(self, progress: Progress, row: dict[str, float]) -> None:
         try:

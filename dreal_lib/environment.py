@@ -24,13 +24,17 @@ class Git(BaseModel):
 
 
 class Hardware(BaseModel):
-    """What a run was made on: `device` as torch names it, the others in words."""
+    """What a run was made on: `device` as torch names it, the others in words.
+
+    `world_size` processes shared each batch; device and CPU are those of the first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     device: str
     device_name: str
     cpu_name: str
     cpu_count: int = Field(ge=1)
+    world_size: int = Field(default=1, ge=1)
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,20 @@ class EnvironmentFacts:
     hardware: Hardware
 
 
-def environment_facts(device: object, root: Path = PROJECT_ROOT) -> EnvironmentFacts:
+def environment_facts(
+    device: object, root: Path = PROJECT_ROOT, world_size: int = 1
+) -> EnvironmentFacts:
     """Collect versions, hardware and commit for a record.
 
     Args:
         device: The torch device (or its name) that the run uses.
         root: The project's folder, whose commit is meant.
+        world_size: Processes that shared each batch.
     """
     return EnvironmentFacts(
-        git=git_facts(root), versions=_versions(), hardware=_hardware(str(device))
+        git=git_facts(root),
+        versions=_versions(),
+        hardware=_hardware(str(device)).model_copy(update={"world_size": world_size}),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dreal_lib import distributed
 from dreal_lib.blocks import AttentionMap, intercepted
 from dreal_lib.counterfactual import AS_DEFAULT, Bypass, Trace, bypass_rewards, observed, units_of
 from dreal_lib.normalization import evaluation_mode
@@ -57,12 +58,19 @@ class ErrorCounter:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: Batches, autocast: torch.autocast | None = None) -> Errors:
-    """Single-crop top-1 and top-5 error of a network over batches of images and labels."""
+    """Single-crop top-1 and top-5 error of a network over batches of images and labels.
+
+    With several processes (`dreal_lib.distributed`), over the batches of them all.
+    """
     counter = ErrorCounter()
     with evaluation_mode(model), autocast or torch.autocast("cpu", enabled=False):
         for images, labels in batches:
             counter.add(logits_of(model(images)), labels)
-    return counter.errors()
+    images, wrong1, wrong5, loss = distributed.summed_numbers(
+        (counter.images, counter.wrong1, counter.wrong5, counter.loss),
+        next(model.parameters()).device,
+    )
+    return ErrorCounter(int(images), int(wrong1), int(wrong5), loss).errors()
 
 
 @dataclass

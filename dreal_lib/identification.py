@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreal_lib import records, retrieved
+from dreal_lib import distributed, records, retrieved
 from dreal_lib.agent import Agent, reinforce
 from dreal_lib.baseline import Baseline
 from dreal_lib.embedding import create_embedding, embed_all
@@ -65,7 +65,12 @@ def open_task(
         if epoch is not None and epoch % recipe.evaluate_every and epoch != recipe.epochs:
             return {}
         with autocast(recipe, device):
-            query, gallery = (embed_all(learner.actor, test[name].epoch()) for name in TEST_SPLITS)
+            query, gallery = (
+                distributed.gathered(
+                    embed_all(learner.actor, test[name].part()), len(test[name].split)
+                )
+                for name in TEST_SPLITS
+            )
         return percentages(retrieve(images, query, gallery, recipe.retrieval.metric))
 
     def figure_data() -> dict[str, np.ndarray]:

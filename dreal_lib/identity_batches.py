@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from dreal_lib import distributed
 from dreal_lib.batches import MEAN, STD, Files, loaded
 from dreal_lib.identities import IdentitySplit
 from dreal_lib.retrieval_settings import RetrievalSettings
@@ -87,6 +88,9 @@ class PKBatches:
         self.split, self.per_batch, self.per_identity = split, per_batch, per_identity
         self.draw, self.seed, self.workers = settings.draw, seed, workers
         self.device, self.channels_last = torch.device(device), channels_last
+        # Whole identities, as the hardest positive and negative are looked for in the shard.
+        mine = distributed.shard(per_batch, "identities_per_batch")
+        self.shard = slice(mine.start * per_identity, mine.stop * per_identity)
         self.files = Files(
             split.root, split.files, split.identities, training_transform(size, settings)
         )
@@ -103,12 +107,12 @@ class PKBatches:
         )
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from number `start` on."""
+        """The batches of an epoch from number `start` on; of each, this process's shard."""
         keys = [
             [
                 (int(i), derived_seed(self.seed, "augmentation", epoch, step, place))
                 for place, i in enumerate(batch)
-            ]
+            ][self.shard]
             for step, batch in enumerate(self._batches(epoch))
         ]
         yield from loaded(self.files, keys[start:], self.device, self.channels_last, self.workers)
@@ -150,3 +154,7 @@ class SplitBatches:
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of all images."""
         yield from self.chosen(range(len(self.split)))
+
+    def part(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of this process's part of the images."""
+        yield from self.chosen(range(len(self.split))[distributed.part(len(self.split))])

@@ -46,12 +46,16 @@ class EpochMonitor:
         counts = torch.stack([wrong.double(), torch.ones_like(wrong).double() * len(labels)])
         self.losses += torch.cat((losses * len(labels), counts))
         right = predicted_right(step.logits, labels).double()
+        counts = step.reward_weights  # images left out by a reward_fraction count nothing
         for index, (name, unit) in enumerate(self.map_rewards.items()):
             if unit in step.rewards:
                 q, r = step.critiques[name].double(), step.rewards[unit].double()
                 saturated = (step.sensitivities[name] < SATURATED_BELOW).double()
+                if counts is not None:
+                    r = torch.where(counts > 0, r, 0.0)
                 terms = (torch.ones_like(q), q, r, q * q, r * r, q * r, right, right * r, saturated)
-                self.blocks[index] += torch.stack(terms).sum(1)
+                stacked = torch.stack(terms)
+                self.blocks[index] += (stacked if counts is None else stacked * counts).sum(1)
 
     def loss_row(self) -> dict[str, float]:
         """Means of the losses over the images, and the training error in per cent."""
@@ -75,7 +79,7 @@ class EpochMonitor:
             rows.append(
                 {
                     "map": name,
-                    "images": int(n),
+                    "images": round(n),
                     "critique_mean": q,
                     "reward_mean": r,
                     "right_share": s["right"] / n,

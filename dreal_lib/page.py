@@ -33,6 +33,7 @@ from dreal_lib.records import StoredRecord, find_records
 from dreal_lib.tables import Table
 
 if TYPE_CHECKING:
+    from dreal_lib.costs import Costs
     from dreal_lib.ranked_lists import Shown
     from dreal_lib.schematic import Schematic
 
@@ -238,6 +239,18 @@ class Page:
 
             return describe(self.parameters.network, self.parameters.image_size)
 
+    def benchmarks(self) -> "tuple[Costs, dict[str, float]]":
+        """The benchmarks of a step, and the other benchmarks' ratios; for the page on cost.
+
+        Raises:
+            NotebookError: A benchmark is missing or cannot be read.
+        """
+        with _one_line():
+            from dreal_lib.costs import read_costs, read_ratios
+
+            folder = self.parameters.benchmarks_root
+            return read_costs(folder), read_ratios(folder)
+
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.
 
@@ -393,12 +406,20 @@ class Page:
         glue(f"{self.name}_{name}", text, display=False)
 
 
+_WITHOUT_RUNS = {
+    "fig_1": "the library's code alone, by `dreal_lib/schematic.py` and "
+    "`dreal_lib/schematic_figure.py`",
+    "cost": "`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
+    "`dreal_lib/costs.py`",
+}
+
+
 def _footer_without_runs(name: str, parameters: Parameters) -> str:
-    given = " ".join(f"-p {key}={getattr(parameters, key)}" for key in PAGES[name])
+    values = {key: getattr(parameters, key) for key in PAGES[name]}
+    given = "".join(f" -p {key}={value}" for key, value in values.items() if value is not None)
     return (
-        f"- Made by: `dreal execute book/notebooks/{name}.py {name}.ipynb {given}`\n"
-        "- Made from: the library's code alone, by `dreal_lib/schematic.py` and "
-        "`dreal_lib/schematic_figure.py`; no training run enters this page"
+        f"- Made by: `dreal execute book/notebooks/{name}.py {name}.ipynb{given}`\n"
+        f"- Made from: {_WITHOUT_RUNS[name]}; no training run enters this page"
     )
 
 

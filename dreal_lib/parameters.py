@@ -20,6 +20,7 @@ _COMMON = ("profile", "variant", "seeds", "results", "records_root", "data_root"
 # The parameters of each notebook, by its name.
 PAGES: dict[str, tuple[str, ...]] = {
     "fig_1": ("network", "image_size"),
+    "cost": ("benchmarks_root",),
     "fig_2": (*_COMMON, "network", "shade", "shown_seed"),
     "fig_3": (*_COMMON, "network", "shade", "shown_seed"),
     "fig_4": (*_COMMON, "network"),
@@ -50,6 +51,8 @@ IMAGE_SIZES = (32, 1024)
 # The variant that `variant="default"` means; a profile that is not named here is run as it is.
 DEFAULT_VARIANTS = {"desktop": "two_cores"}
 PAGE_VARIANTS = {"retrieval": {"desktop": "omniglot"}}
+# Pages of the retrieval task; a variant of the other one means nothing to them.
+RETRIEVAL_PAGES = ("table_2", "retrieval")
 # For these it means every variant of the profile, as a variant is another data set there.
 EVERY_VARIANT = ("table_2",)
 
@@ -70,6 +73,7 @@ class Parameters:
         image_size: Side in pixels of the images for which a page shows shapes.
         shade: What is shaded around a mean, "variance" or "deviation".
         shown_seed: The seed that is drawn, or "first".
+        benchmarks_root: Where benchmarks lie instead of the committed ones, or None.
         every_variant: The page shows all variants of the profile; `variant` is None then.
     """
 
@@ -83,6 +87,7 @@ class Parameters:
     image_size: int = 224
     shade: str = "variance"
     shown_seed: int | str = "first"
+    benchmarks_root: Path | None = None
     every_variant: bool = False
 
     @property
@@ -125,6 +130,7 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
         image_size=check_image_size(given.get("image_size", 224)),
         shade=_choice("shade", given.get("shade", "variance"), SHADES),
         shown_seed=_shown_seed(given.get("shown_seed", "first")),
+        benchmarks_root=_folder("benchmarks_root", given.get("benchmarks_root", "")),
         every_variant=every,
     )
 

@@ -27,7 +27,8 @@ from dreal_lib.identities import IdentitySet, IdentitySplit
 from dreal_lib.identity_batches import SplitBatches
 from dreal_lib.localization import LAYER, can_explain
 from dreal_lib.map_scores import energy
-from dreal_lib.retrieval import Similarity, Task, topk
+from dreal_lib.retrieval import Task, topk
+from dreal_lib.similarity import Similarity
 
 KEPT = 24  # queries
 PAIRS = 200

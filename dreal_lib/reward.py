@@ -1,10 +1,12 @@
-"""The reward, Eq. 1, as pure functions.
+"""The reward, Eq. 1, and what a critic learns from it, Eq. 9, as pure functions.
 
 R = 1 - p_c(X | A_l replaced by its mean) / p_c(X | A) where the full network is right, else -gamma.
 Right means p_c >= p_i for all i, ties included. Probabilities are taken in float32 or better.
 
 Letters: B batch, K classes.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -49,3 +51,44 @@ def mean_map(attention: Tensor, mean: str = "entries") -> Tensor:
     """
     axes = (0,) if mean == "batch" else tuple(range(1, attention.dim()))
     return attention.mean(axes, keepdim=True).expand_as(attention)
+
+
+def sample_weights(right: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """How much each image counts where a reward is computed for a sample of the images only.
+
+    Of the n images predicted right, m = ceil(fraction * n) are drawn, each set of m equally likely.
+    Their rewards count n/m, those of the images left out 0. The rewards of the images predicted
+    wrong are known for nothing and count 1. The weights sum to B, and the weighted mean of any
+    function of an image and its reward is an unbiased estimate of its mean over all B.
+
+    Args:
+        right: Whether an image is predicted right, (B,) bool.
+        fraction: In (0, 1].
+        generator: Gives one number a call, whatever `right` is, from which the sample is drawn; so
+            processes that share a seed stay in step.
+
+    Returns:
+        (B,), float64.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))
+    indices = right.nonzero().squeeze(1)
+    count = math.ceil(fraction * len(indices) - 1e-9)  # 0.1 * 30 is a little more than 3
+    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))
+    weights = (~right).double()
+    weights[indices[order[:count].to(indices.device)]] = len(indices) / max(1, count)
+    return weights
+
+
+def mean_square(critique: Tensor, reward: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Eq. 9 for one map: the mean over the images, or its estimate from some of them.
+
+    Args:
+        critique: Q, (B,).
+        reward: R, (B,); may be NaN where the weight is 0.
+        weights: From `sample_weights`; None if all count alike.
+    """
+    if weights is None:
+        return (critique - reward.to(critique.dtype)).square().mean()  # Eq. 9
+    # Not `where` on the errors: the gradient of a NaN times 0 would still be NaN.
+    known = torch.where(weights > 0, reward.to(critique.dtype), critique.detach())
+    return ((critique - known).square() * weights.to(critique.dtype)).mean()

@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import resource
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,15 +15,17 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from dreal_lib import classification, identification, records
+from dreal_lib import classification, distributed, identification, records
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.determinism import deterministic
 from dreal_lib.environment import environment_facts
-from dreal_lib.errors import UserError
+from dreal_lib.errors import OutOfTime, UserError
 from dreal_lib.recipes import RECIPE_TYPES, Recipe, variant_names
+from dreal_lib.run_folder import WEIGHTS as WEIGHTS
+from dreal_lib.run_folder import locked
 from dreal_lib.task import Task
-from dreal_lib.training import Listener, Progress, Trainer, actor_weights
+from dreal_lib.training import AS_DEFAULT, Listener, Pace, Progress, Trainer, actor_weights
 
-WEIGHTS = "weights.safetensors"
 OPENERS = {"classification": classification.open_task, "retrieval": identification.open_task}
 BEST = {
     "classification": lambda epoch: epoch.top1_error_pct,
@@ -30,7 +34,7 @@ BEST = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes a GPU where there is one.
+    """ "auto" takes a GPU where there is one; processes of `torchrun` take one each.
 
     Raises:
         UserError: A device that this machine lacks.
@@ -45,6 +49,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise UserError(f"device {name!r} is not supported; try cpu, cuda or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name!r} was asked for and this machine has no GPU; try cpu")
+    if device.type == "cuda" and distributed.under_torchrun():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise UserError(f"device {name!r} was asked for and the last one here is cuda:{last}")
@@ -61,6 +67,9 @@ def run(
     device: torch.device | None = None,
     cache: Path = Path("build/cache"),
     workers: int = 4,
+    pace: Pace = AS_DEFAULT,
+    repeatable: bool = False,
+    sync_bn: bool = False,
     listener: Listener = lambda progress, steps, row: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -69,12 +78,15 @@ def run(
     Args:
         recipe: What to do.
         data_root: Prepared images.
-        folder: The run's own folder: checkpoint and weights.
+        folder: The run's own folder: checkpoints and weights.
         records_root: Where the record and its companions go.
         seed: Of everything random.
         device: Where; a GPU if there is one by default.
         cache: Where decoded images are kept.
         workers: Processes that decode streamed images.
+        pace: When checkpoints are written, and when to stop.
+        repeatable: Deterministic algorithms only (`dreal_lib.determinism`).
+        sync_bn: BatchNorm over the global batch, on several GPUs.
         listener: See `Trainer`.
         note: Called with a line of text for the user.
 
@@ -84,35 +96,84 @@ def run(
     Raises:
         UserError: Bad input, see the modules that this one calls.
         dreal_lib.errors.Interrupted: Stopped by a signal; call again to continue.
+        OutOfTime: The pace's deadline came; call again to continue. A partial record lies under
+            `partial_root(records_root)` if an epoch was judged.
     """
     device = device or choose_device()
-    task = OPENERS[recipe.task](recipe, data_root, cache, device, seed, workers)
-    if task.note:
-        note(task.note)
-    trainer = Trainer(
-        task.learner,
-        recipe,
-        task.train,
-        task.validate,
-        metric_names(task),
-        folder,
-        seed,
-        task.facts.fingerprint,
-        task.parts,
-        listener,
-    )
-    if trainer.progress.epoch or trainer.progress.step:
-        note(f"continuing {folder} at epoch {trainer.progress.epoch + 1}")
-    progress = trainer.run()
+    with deterministic(repeatable):
+        with distributed.first_one_first():  # it decodes the images for all
+            task = OPENERS[recipe.task](recipe, data_root, cache, device, seed, workers)
+        if sync_bn:
+            distributed.synchronise_norms(task.learner, device)
+        if task.note:
+            note(task.note)
+        with nullcontext() if distributed.rank() else locked(folder):
+            trainer = Trainer(
+                task.learner,
+                recipe,
+                task.train,
+                task.validate,
+                metric_names(task),
+                folder,
+                seed,
+                task.facts.fingerprint,
+                task.parts,
+                listener,
+                pace,
+                note,
+            )
+            if trainer.progress.epoch or trainer.progress.step:
+                note(f"continuing {folder} at epoch {trainer.progress.epoch + 1}")
+            command = command_of(recipe, seed, repeatable, sync_bn)
+            try:
+                trainer.run()
+            except OutOfTime:
+                raise _out_of_time(trainer, task, records_root, command) from None
+            return _finish(trainer, task, records_root, command)
+
+
+def _finish(trainer: Trainer, task: Task, records_root: Path, command: str) -> Path:
+    """Weights, then the record that names them, by the first process; returns its path."""
+    recipe, path = trainer.recipe, _path_of(trainer, records_root)
+    if distributed.rank():
+        return path
     weights_hash = save_checkpoint(
-        folder / WEIGHTS,
+        trainer.folder / WEIGHTS,
         actor_weights(task.learner),
         {"task": recipe.task, "recipe": recipe.model_dump(mode="json")},
     )
-    path = records.record_path(records_root, recipe.profile, recipe.variant, recipe.name, seed)
-    record = _record(recipe, seed, task, progress, weights_hash, device, path)
-    records.write_record(record, path)
+    records.write_record(_record(trainer, task, weights_hash, path, command), path)
+    partial = _path_of(trainer, partial_root(records_root))
+    for kind in ("history", "blocks", "figure_data"):
+        records.companion_path(partial, kind).unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
     return path
+
+
+def _out_of_time(trainer: Trainer, task: Task, records_root: Path, command: str) -> OutOfTime:
+    """What to raise, after the partial record is written (if any epoch was judged)."""
+    progress = trainer.progress
+    left = "no epoch is judged yet, so there is no partial record"
+    if _judged(task, progress):
+        path = _path_of(trainer, partial_root(records_root))
+        if not distributed.rank():
+            records.write_record(_record(trainer, task, None, path, command), path)
+        left = f"partial record: {path}"
+    return OutOfTime(
+        f"time is up after epoch {progress.epoch}, step {progress.step}; the same command goes on "
+        f"from the checkpoint ({left})"
+    )
+
+
+def partial_root(records_root: Path) -> Path:
+    """Where records of unfinished runs lie: beside the finished ones, where no page counts them."""
+    root = records_root.absolute() if records_root.name in ("", "..") else records_root
+    return root.with_name(f"{root.name}-partial")
+
+
+def _path_of(trainer: Trainer, root: Path) -> Path:
+    recipe = trainer.recipe
+    return records.record_path(root, recipe.profile, recipe.variant, recipe.name, trainer.seed)
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
@@ -145,20 +206,24 @@ def evaluate_weights(
     return task.validate(None)
 
 
-def _record(
-    recipe: Recipe,
-    seed: int,
-    task: Task,
-    progress: Progress,
-    weights_sha256: str,
-    device: torch.device,
-    path: Path,
-) -> records.Record:
-    """Writes the record's companions, then makes the record that names them."""
+def _judged(task: Task, progress: Progress) -> list:
+    """The metrics of the epochs that were evaluated."""
     fields = task.metrics.model_fields
-    judged = [{name: row[name] for name in fields} for row in progress.history]
-    epochs = [task.metrics(**row) for row in judged if not any(map(math.isnan, row.values()))]
-    environment = environment_facts(device)
+    rows = [{name: row[name] for name in fields} for row in progress.history]
+    return [task.metrics(**row) for row in rows if not any(map(math.isnan, row.values()))]
+
+
+def _record(
+    trainer: Trainer, task: Task, weights_sha256: str | None, path: Path, command: str
+) -> records.Record:
+    """Writes the record's companions, then makes the record that names them.
+
+    A partial record has no weights, and no figure data, which take a pass over all images.
+    """
+    recipe, progress, device = trainer.recipe, trainer.progress, trainer.device
+    epochs = _judged(task, progress)
+    environment = environment_facts(device, world_size=distributed.world_size())
+    complete = progress.epoch == recipe.epochs
     return records.RECORD_TYPES[recipe.task](
         recipe=recipe.name,
         recipe_hash=recipe.hash,
@@ -168,8 +233,8 @@ def _record(
         settings=recipe.model_dump(mode="json"),
         network=recipe.network,
         method=recipe.method,
-        seed=seed,
-        complete=progress.epoch == recipe.epochs,
+        seed=trainer.seed,
+        complete=complete,
         git=environment.git,
         versions=environment.versions,
         hardware=environment.hardware,
@@ -180,31 +245,33 @@ def _record(
         last=epochs[-1],
         best=min(epochs, key=BEST[recipe.task]),
         checkpoint_sha256=weights_sha256,
-        files=_write_companions(path, recipe.task, task, progress),
-        command=command_of(recipe, seed),
+        files=_write_companions(path, recipe.task, task, progress, complete),
+        command=command,
         created=datetime.now(UTC),
     )
 
 
 def _write_companions(
-    path: Path, kind: str, task: Task, progress: Progress
+    path: Path, kind: str, task: Task, progress: Progress, complete: bool
 ) -> records.CompanionFiles:
     def beside(kind: str) -> Path:
         return records.companion_path(path, kind)
 
     history = pd.DataFrame(progress.history)
-    blocks = None
+    blocks = figures = None
     if progress.blocks:
         table = pd.DataFrame(progress.blocks)
         blocks = records.write_table(beside("blocks"), table, records.BLOCK_COLUMNS)
+    if complete:
+        figures = records.write_figure_data(beside("figure_data"), task.figure_data())
     return records.CompanionFiles(
         history=records.write_table(beside("history"), history, records.HISTORIES[kind]),
         blocks=blocks,
-        figure_data=records.write_figure_data(beside("figure_data"), task.figure_data()),
+        figure_data=figures,
     )
 
 
-def command_of(recipe: Recipe, seed: int) -> str:
+def command_of(recipe: Recipe, seed: int, repeatable: bool = False, sync_bn: bool = False) -> str:
     """The command that makes this run, with DATA for the data root (no path of any machine)."""
     parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
     if recipe.variant not in (None, *variant_names()):
@@ -212,6 +279,8 @@ def command_of(recipe: Recipe, seed: int) -> str:
             parts += ["--set", f"{key}={json.dumps(value)}"]
     elif recipe.variant:
         parts += ["--variant", recipe.variant]
+    parts += ["--deterministic"] if repeatable else []
+    parts += ["--sync-bn"] if sync_bn else []
     return shlex.join([*parts, "--seed", str(seed), "--data", "DATA"])
 
 

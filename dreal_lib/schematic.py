@@ -178,7 +178,7 @@ def _critic_plan(agent: Agent, key: str, trace: Trace) -> CriticPlan:
     critic, group, read = agent.critics[key], agent.groups[key], []
     hook = critic.lstm.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape))
     try:
-        critic(*agent._inputs(trace, group, trace.maps))
+        critic(*agent._inputs(agent._states(trace), group, trace.maps))
     finally:
         hook.remove()
     maps = tuple(

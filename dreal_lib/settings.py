@@ -8,7 +8,7 @@ from dreal_lib.errors import UserError, unknown_choice
 
 # Settings that the first records (schema version 1) do not know. Not written at their default,
 # they leave the hash and the recorded settings of those runs what they were.
-ADDED_LATER = ("critic_hidden",)
+ADDED_LATER = ("critic_hidden", "reward_fraction")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Settings:
         critic_input_norm: Layer norm on the critic's input.
         critic_lr: Learning rate of the critics; None is the optimizer's own.
         critic_hidden: Cells of a critic's LSTM; several are projected to the one number Q.
+        reward_fraction: Share of the images predicted right for which the counterfactuals of a
+            step are computed; below 1, L_r is an unbiased estimate and the step is cheaper.
 
     Raises:
         UserError: A value that is no choice of its setting, or a number that cannot be.
@@ -51,6 +53,7 @@ class Settings:
     critic_input_norm: Literal["off", "layer"] = "off"
     critic_lr: float | None = None
     critic_hidden: int = 1
+    reward_fraction: float = 1.0
 
     def __post_init__(self):
         refuse_unknown_choices(self)
@@ -59,6 +62,11 @@ class Settings:
                 raise UserError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
         if self.critic_lr is not None and not 0 < self.critic_lr < math.inf:
             raise UserError(f"critic_lr must be above 0 and finite; got {self.critic_lr}")
+        if not 0 < self.reward_fraction <= 1:
+            raise UserError(
+                f"reward_fraction must be above 0 and at most 1; got {self.reward_fraction}; "
+                f"try 0.5"
+            )
         if type(self.critic_hidden) is not int or self.critic_hidden < 1:
             raise UserError(
                 f"critic_hidden must be a whole number above 0; got {self.critic_hidden!r}; try 16"

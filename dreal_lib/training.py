@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dreal_lib import distributed
 from dreal_lib.agent import Agent
 from dreal_lib.baseline import Baseline
 from dreal_lib.checkpoints import load_weights
+from dreal_lib.deadline import LONGEST_LEAD_SECONDS
 from dreal_lib.errors import Interrupted, OutOfTime, UserError
 from dreal_lib.monitor import EpochMonitor
 from dreal_lib.optimization import create_optimizer, set_learning_rate
@@ -26,8 +28,6 @@ from dreal_lib.recipes import Recipe, RetrievalRecipe
 from dreal_lib.run_folder import CHECKPOINT as CHECKPOINT
 from dreal_lib.run_folder import load_last, save_last
 from dreal_lib.seeding import derived_seed
-
-LONGEST_LEAD_SECONDS = 60.0  # a run stops no earlier than this before its time is up
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ Listener = Callable[[Progress, int, dict[str, float] | None], None]
 
 
 class Trainer:
-    """Trains a learner by a recipe.
+    """Trains a learner by a recipe, alone or with other processes (`dreal_lib.distributed`).
 
     Args:
         learner: An `Agent` or a `Baseline`.
         recipe: What to do.
-        train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`.
+        train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`; with several
+            processes this one's shards.
         validate: See `dreal_lib.task.Task`.
         metrics: Names of what `validate` returns; empty in the history where nothing was due.
         folder: The run's folder, for its checkpoints.
@@ -116,7 +117,9 @@ class Trainer:
         self.stop_requested = False
         self.monitor = self._new_monitor()
         self._slowest_step_seconds = self._save_seconds = 0.0
-        self._resume(note)
+        with distributed.first_one_first():  # it may have to put damaged files aside
+            self._resume(note)
+        self.training_step = distributed.parallel_step(learner, self.device)
         self._saved_at = time.monotonic()
 
     def run(self) -> Progress:
@@ -138,7 +141,7 @@ class Trainer:
         progress, started = self.progress, time.perf_counter()
         before = progress.wall_seconds
         rate = set_learning_rate(self.optimizer, self.recipe, progress.epoch)
-        self._seed_draw("epoch", progress.epoch)
+        self._seed_draw(progress.epoch)
         if isinstance(self.learner, Agent):
             self.learner.draw_blocks()
         self.learner.train()
@@ -146,15 +149,13 @@ class Trainer:
         for images, labels in self.train_batches.epoch(progress.epoch, progress.step):
             self._step(images, labels)
             progress.step += 1
-            progress.images += len(labels)
+            progress.images += len(labels) * distributed.world_size()
             step_seconds = time.perf_counter() - clock
             self._slowest_step_seconds = max(self._slowest_step_seconds, step_seconds)
             progress.train_seconds += step_seconds
             progress.wall_seconds = before + time.perf_counter() - started
             self.listener(progress, len(self.train_batches), None)
             self._stop_if_asked(saved=False)
-            if self._checkpoint_is_due():
-                self.save()
             clock = time.perf_counter()
         if self.pace.deadline is not None:
             self.save()  # a machine that is taken away during the evaluation costs no step
@@ -169,13 +170,15 @@ class Trainer:
         self.listener(progress, len(self.train_batches), row)
 
     def _stop_if_asked(self, saved: bool) -> None:
-        """Between two steps, or two epochs, where the state is whole."""
-        late = self._time_is_up()
-        if not (self.stop_requested or late):
-            return
-        if not saved:
+        """Between two steps, or two epochs, where the state is whole; saves if it is due, too."""
+        flags = (self.stop_requested, self._time_is_up(), self._checkpoint_is_due())
+        stop, late, due = distributed.any_of(flags, self.device)
+        if (stop or late or due) and not saved:
             self.save()
-        raise OutOfTime if late and not self.stop_requested else Interrupted
+        if stop:
+            raise Interrupted
+        if late:
+            raise OutOfTime
 
     def _time_is_up(self) -> bool:
         # Another step and the checkpoint after it must still fit in.
@@ -187,13 +190,14 @@ class Trainer:
         return limit > 0 and time.monotonic() - self._saved_at >= limit
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
-        self._seed_draw("step", self.progress.epoch, self.progress.step)
+        self._seed_draw(self.progress.epoch, self.progress.step)
         with self._autocast():
-            step = self.learner.training_step(images, labels)
+            step = self.training_step(images, labels)
         self._refuse_not_finite("loss", step.loss.detach(), self.progress.step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
         self.optimizer.step()
+        distributed.average_buffers(self.learner)
         self.monitor.add(step, labels)
 
     def _refuse_not_finite(self, what: str, value: Tensor | float, step: int) -> None:
@@ -204,12 +208,14 @@ class Trainer:
                 f"learning rate (--set learning_rate={self.recipe.learning_rate / 2:g})"
             )
 
-    def _seed_draw(self, when: str, *counters: int) -> None:
-        if isinstance(self.learner, Agent) and self.recipe.dreal.bypass_draw == when:
+    def _seed_draw(self, *counters: int) -> None:
+        if isinstance(self.learner, Agent):
             self.learner.generator.manual_seed(derived_seed(self.seed, "bypass", *counters))
 
     def _keep_rows(self, rate: float, found: dict[str, float]) -> dict[str, float]:
         progress, epoch = self.progress, {"epoch": self.progress.epoch}
+        self.monitor.losses = distributed.summed(self.monitor.losses)
+        self.monitor.blocks = distributed.summed(self.monitor.blocks)
         speed = progress.images / progress.train_seconds if progress.train_seconds else 0.0
         row = epoch | {"learning_rate": rate} | self.monitor.loss_row() | found
         row |= {"wall_seconds": progress.wall_seconds, "images_per_second": speed}
@@ -231,7 +237,8 @@ class Trainer:
         """Signals ask for a stop, which comes between two steps, where the state is whole."""
 
         def request(*_):
-            if self.stop_requested:  # a second Ctrl-C does not wait
+            # A second Ctrl-C does not wait; torchrun itself sends several.
+            if self.stop_requested and distributed.world_size() == 1:
                 raise KeyboardInterrupt
             self.stop_requested = True
 
@@ -269,6 +276,17 @@ class Trainer:
             UserError: It cannot be written, or holds what is not finite; the last one is kept.
         """
         started = time.monotonic()
+        sums = {
+            "monitor.losses": distributed.stacked(self.monitor.losses),
+            "monitor.blocks": distributed.stacked(self.monitor.blocks),
+        }
+        if distributed.rank() == 0:
+            self._write(sums)
+        distributed.wait_for_all()  # so that none ends, and ends the others, before it is written
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
+
+    def _write(self, sums: dict[str, Tensor]) -> None:
         tensors = {f"learner.{name}": t for name, t in self.learner.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():  # SGD's momentum, or Adam's moments and step
@@ -277,10 +295,7 @@ class Trainer:
         # A step may have spoilt the weights; they must not replace the last good checkpoint.
         finite = all(bool(torch.isfinite(t).all()) for t in tensors.values())
         self._refuse_not_finite("state", 0.0 if finite else math.nan, self.progress.step)
-        tensors |= {"monitor.losses": self.monitor.losses, "monitor.blocks": self.monitor.blocks}
-        save_last(self.folder, tensors, self._identity() | asdict(self.progress))
-        self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - started
+        save_last(self.folder, tensors | sums, self._identity() | asdict(self.progress))
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -310,8 +325,9 @@ class Trainer:
                 kept = torch.empty_like(parameters[int(index)]).copy_(value)
             state["state"].setdefault(int(index), {})[name] = kept
         self.optimizer.load_state_dict(state)
-        self.monitor.losses = tensors["monitor.losses"].to(self.device)
-        self.monitor.blocks = tensors["monitor.blocks"].to(self.device)
+        losses = distributed.unstacked(tensors["monitor.losses"], dims=1)
+        blocks = distributed.unstacked(tensors["monitor.blocks"], dims=2)
+        self.monitor.losses, self.monitor.blocks = losses.to(self.device), blocks.to(self.device)
         self.progress = Progress(**facts)
 
 

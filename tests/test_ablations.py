@@ -110,12 +110,12 @@ def test_recipes_of_committed_records_still_have_their_hash():
 
 
 def test_a_setting_added_later_is_written_only_where_it_is_changed():
-    assert ADDED_LATER == ("critic_hidden",)
+    assert ADDED_LATER == ("critic_hidden", "reward_fraction")
     plain = load_recipe(DEFAULT)
     same = load_recipe(DEFAULT, overrides={"dreal.critic_hidden": 1})
     larger = load_recipe(DEFAULT, overrides={"dreal.critic_hidden": 16})
     assert "critic_hidden" not in plain.model_dump(mode="json")["dreal"]
-    assert set(plain.model_dump()["dreal"]) == set(Settings().as_dict()) - {"critic_hidden"}
+    assert set(plain.model_dump()["dreal"]) == set(Settings().as_dict()) - set(ADDED_LATER)
     assert larger.model_dump(mode="json")["dreal"]["critic_hidden"] == 16
     assert plain.hash == same.hash != larger.hash
     assert ClassificationRecipe(**larger.model_dump(mode="json")).dreal.critic_hidden == 16

@@ -125,8 +125,11 @@ def test_resuming_anywhere_is_the_whole_forward_pass(make_network, name):
         whole = model(images)
         assert len(features) == len(shortcuts) == 8
         for block in architecture.blocks:
-            resumed = model.resume(block, features[block], shortcuts[block])
-            assert torch.equal(resumed, whole), block
+            output = model.resume(block, features[block], shortcuts[block])
+            assert torch.equal(model.onward(output, block), whole), block
+            for later in architecture.blocks[architecture.blocks.index(block) + 1 :]:
+                there = model.resume(later, features[later], shortcuts[later])
+                assert torch.equal(model.onward(output, block, later), there), (block, later)
 
 
 def test_f_is_the_feature_map_before_recalibration_and_the_addition(make_network):

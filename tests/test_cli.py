@@ -78,7 +78,9 @@ def test_a_baseline_from_images_to_record_and_its_weights_evaluated(data, tmp_pa
     assert f"top-1 error {last.top1_error_pct:.2f} %" in lines[1]
     run = folder / "build" / "runs" / stored.record.scale / BASELINE / "seed0"
     assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoint.previous.safetensors",
         "checkpoint.safetensors",
+        "run.lock",
         "tensorboard",
         "weights.safetensors",
     ]
@@ -270,10 +272,37 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
-def test_a_truncated_checkpoint(refused, data, finished):
-    truncate(finished / "checkpoint.safetensors")
+def test_two_truncated_checkpoints(refused, data, finished):
+    for name in ("checkpoint", "checkpoint.previous"):
+        truncate(finished / f"{name}.safetensors")
     line = refused(*train_words(data, "--run", finished))
-    assert f"checkpoint {finished / 'checkpoint.safetensors'} is damaged" in line
+    assert f"checkpoint {finished / 'checkpoint.previous.safetensors'} is damaged" in line
+
+
+def test_a_run_out_of_time_ends_with_its_own_status_and_goes_on(dreal, data, tmp_path):
+    words = train_words(data, "--max-minutes", 1e-6, "--deterministic")
+    status, _, err = dreal(*words)
+    assert status == 75
+    assert err.startswith("dreal: time is up after epoch 0, step 1; the same command goes on")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "here" / "build" / "records").exists()
+    status, _, err = dreal(*words[:-2], 5, "--deterministic")
+    assert (status, err) == (0, "")
+    (stored,) = find_records(tmp_path / "here" / "build" / "records")
+    assert stored.record.complete
+    assert " --deterministic " in stored.record.command
+
+
+def test_a_batch_out_of_time_does_not_begin_another_run(dreal, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("DREAL_DEADLINE", "1")
+    status, out, err = dreal(*train_words(data))
+    assert (status, out) == (75, "")
+    assert err == "dreal: time was up before the run began; the same command begins it\n"
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_budget_of_nothing(refused, data):
+    assert "--max-minutes must be above 0" in refused(*train_words(data, "--max-minutes", 0))
 
 
 def test_a_folder_of_another_run(refused, data, finished):

@@ -248,6 +248,7 @@ def test_the_hash_changes_with_every_setting(name):
         "critic_init": "fan_in",
         "critic_input_norm": "layer",
         "critic_hidden": 16,
+        "reward_fraction": 0.5,
     }
     changed = load_recipe(ROW, overrides={f"dreal.{name}": (other | choices)[name]})
     assert changed.hash != load_recipe(ROW).hash

@@ -22,7 +22,7 @@ CHOICES = {
     "critic_input_norm": ("off", "layer"),
 }
 NUMBERS = {"gamma": 1.0, "quality_weight": 1.0, "regression_weight": 1.0, "critic_lr": None}
-NUMBERS["critic_hidden"] = 1
+NUMBERS |= {"critic_hidden": 1, "reward_fraction": 1.0}
 
 
 def test_the_first_choice_is_the_default():
@@ -56,6 +56,12 @@ def test_numbers_that_cannot_be_are_refused(name, value):
 def test_a_learning_rate_that_cannot_be_is_refused(value):
     with pytest.raises(UserError, match="critic_lr must be"):
         Settings(critic_lr=value)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, 1.0001, math.nan, math.inf])
+def test_a_fraction_that_cannot_be_is_refused(value):
+    with pytest.raises(UserError, match="reward_fraction must be above 0 and at most 1; got"):
+        Settings(reward_fraction=value)
 
 
 def test_zero_weights_are_fine():

@@ -25,7 +25,7 @@
 # tells one image from another.
 
 # %%
-from dreal_lib import curves, figures, page
+from dreal_lib import curves, figures, interactive, page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -53,6 +53,12 @@ view.figure(
     alt=curves.alt_text(blocks),
     label="fig-critique-and-reward",
 )
+
+# %% [markdown]
+# The same curves to read values off: pick a block, then point at an epoch or move the slider.
+
+# %% tags=["hide-input"]
+interactive.CurveExplorer(blocks)
 
 # %% [markdown]
 # ## What the reward is made of

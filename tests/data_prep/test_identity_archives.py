@@ -316,11 +316,11 @@ def test_cuhk03_np_folders_of_both_boxes(tmp_path):
 # machine that wrote the list. Number 1 is 1_002 in training and 1_003 in test.
 SPLIT = {
     "train": [
-        ["/home/someone/cuhk03/images_labeled/1_001_1_01.png", 0, 0],
-        ["/home/someone/cuhk03/images_labeled/1_002_2_06.png", 1, 1],
+        ["/data/cuhk03/images_labeled/1_001_1_01.png", 0, 0],
+        ["/data/cuhk03/images_labeled/1_002_2_06.png", 1, 1],
     ],
-    "query": [["/home/someone/cuhk03/images_labeled/1_003_1_01.png", 1, 0]],
-    "gallery": [["/home/someone/cuhk03/images_labeled/1_003_2_07.png", 1, 1]],
+    "query": [["/data/cuhk03/images_labeled/1_003_1_01.png", 1, 0]],
+    "gallery": [["/data/cuhk03/images_labeled/1_003_2_07.png", 1, 1]],
     "num_train_pids": 2,
 }
 

@@ -12,26 +12,28 @@ ROOT = Path(__file__).resolve().parents[2]
 # module. `dreal_lib` itself (its __init__) is the outside's door: no module inside goes through it.
 LAYERS = {
     "ground": {
-        "atomic", "attention", "critic", "dependencies", "environment", "errors", "losses",
-        "map_scores", "paper",
+        "api_reference", "atomic", "attention", "critic", "deadline", "dependencies",
+        "determinism", "distributed", "environment", "errors", "losses", "map_scores", "paper",
         "reranking", "retrieval", "retrieval_settings", "reward", "sampling", "seeding",
-        "settings",
+        "settings", "similarity", "statements",
     },
     "first floor": {
-        "backbones", "batches", "blocks", "boxes", "cache", "checkpoints", "complexity",
-        "counterfactual", "embedding", "identities", "identity_batches", "images",
-        "normalization", "parameters", "recipes", "records",
+        "archive", "backbones", "batches", "blocks", "boxes", "cache", "checkpoints",
+        "complexity", "counterfactual", "embedding", "identities", "identity_batches", "images",
+        "normalization", "parameters", "recipes", "records", "run_folder",
     },
     "second floor": {
-        "ablations", "agent", "attended", "attention_claims", "attention_measures", "baseline",
-        "channel_attention", "chosen_images", "classification", "compare", "curves", "embedding_cam", "evaluation",
-        "identification", "localization", "monitor", "notebooks", "optimization", "pictures",
-        "provenance", "retrieved", "runs", "schematic", "schematic_text", "spatial_attention", "table_1",
-        "table_3", "tables", "task", "training", "verdicts",
+        "ablations", "agent", "attended", "attention_claims", "attention_measures", "backlog",
+        "baseline", "channel_attention", "chosen_images", "classification", "compare", "costs",
+        "counted_claims", "curves", "embedding_cam", "error_claims", "evaluation", "evidence",
+        "identification", "localization", "map_claims", "mask_energy", "monitor", "notebooks",
+        "optimization", "pictures", "provenance", "ranked_lists", "retrieval_rows", "retrieved",
+        "runs", "schematic", "schematic_text", "scoreboard", "spatial_attention", "table_1",
+        "table_2", "table_3", "tables", "task", "training", "verdicts",
     },
     "roof": {
-        "attention_figures", "cli", "display", "figures", "overlays", "page", "schematic_figure",
-        "workflow",
+        "attention_figures", "cli", "display", "figures", "front_page", "interactive", "overlays",
+        "page", "retrieval_figure", "schematic_figure", "workflow",
     },
 }  # fmt: skip
 

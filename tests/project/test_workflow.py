@@ -33,7 +33,7 @@ def planned(capfd, **changed) -> dict[str, int]:
 def test_every_row_and_notebook_is_planned_for_a_new_seed(capfd):
     # Seeds that nobody has run: all their training has to be planned.
     jobs = planned(capfd, seeds="98765,98766")
-    assert jobs["train"] == 4  # a pair for each seed
+    assert jobs["train"] == 8  # a pair for each task and seed
     assert jobs["notebook"] == len(PAGES)
     assert jobs["book"] == 1
 

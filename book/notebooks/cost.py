@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What it costs
+#
+# The paper counts the critics and finds their price negligible. It is. What reinforcement does cost
+# are the counterfactual predictions, up to four a step, which no figure of the paper contains.
+#
+# A plain implementation runs the whole network once more for each. The same rewards, to rounding,
+# need far less:
+#
+# 1. **What lies before the bypassed map is already computed.** A counterfactual starts at the
+#    block's own feature map and shortcut (`dreal_lib/backbones.py`, `ResNet.resume`).
+# 2. **Images predicted wrong need none.** Their reward is $-\gamma$ (Eq. 1).
+# 3. **The four share one walk.** The counterfactual of the first stage runs on; at each later
+#    stage's bypassed block the next one joins it along the batch
+#    (`dreal_lib/counterfactual.py`, `bypassed_logits`). Batch statistics are those of the main
+#    pass, so no image depends on its neighbours.
+#
+# None of their activations are kept, so memory hardly grows. At the start of a training few images
+# are right and a step costs little more than the baseline's; the cost grows with the accuracy.
+
+# %%
+from dreal_lib import costs, page
+
+# %% tags=["parameters"]
+benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.g. build/benchmarks
+
+# %%
+view = page.start("cost", globals())
+found, ratios = view.benchmarks()
+
+# %% [markdown]
+# ## A training step
+#
+# Against the baseline step. Operations are counted by torch over every block as the draw; "a
+# quarter sampled" sets {ref}`reward_fraction <reward-fraction>` to 0.25. A step takes less time
+# than its operations suggest, as counterfactuals run without a graph.
+
+# %% tags=["hide-input"]
+view.show(costs.step_table(found), "A reinforced step over a baseline step", "tab-step-cost")
+view.say(costs.sentences(found))
+
+# %% [markdown]
+# ## The figures' data and retrieval
+
+# %% tags=["hide-input"]
+view.show(costs.ratio_table(ratios), "What figures and scores cost", "tab-other-costs")
+
+# %% [markdown]
+# ## The paper's own runs
+#
+# One run of SE-ResNet-50: 100 epochs of ImageNet. "At most", because the factor is that of a
+# network which predicts every image right. Nothing was measured on a GPU here: those hours follow
+# from the counted operations, the maker's peak, and an assumed share of it.
+
+# %% tags=["hide-input"]
+view.show(costs.paper_table(found), "Hours of one run at the paper's scale", "tab-paper-cost")
+
+# %% [markdown]
+# ## Compiling
+#
+# `torch.compile` of each block (`fullgraph=True`) works for baseline and reinforced steps without a
+# graph break inside a block, with the same losses (tried with Dynamo's `eager` backend on a thin
+# network; not with Inductor, and not on a GPU). A whole reinforced step breaks where the number of
+# images predicted right decides a shape (`aten.nonzero`), and at each critic's LSTM, which Dynamo
+# does not trace: *Dynamo does not support RNN, GRU, or LSTM*.
+#
+# ## How this page was made
+
+# %% tags=["hide-input"]
+view.footer()

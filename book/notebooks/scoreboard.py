@@ -1,0 +1,105 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Scoreboard: what became of each statement
+#
+# {cite:t}`li2020dreal` make statements that can be tested. Here stands each of them, quoted, with
+# what decides it and what was found. Four verdicts are possible:
+#
+# - **reproduced:** it holds, by counting or at the paper's own scale;
+# - **not reproduced:** it does not hold, by counting or at the paper's own scale;
+# - **contradicted by the paper itself:** two places of the paper cannot both be so, or one of them
+#   cannot be so by its own numbers;
+# - **not yet tried at a scale that can decide:** it is about training on ImageNet or on a
+#   re-identification set, and no such runs are on record.
+#
+# Small runs of our own are shown where there are any, and decide nothing: a thin network on a part
+# of Tiny-ImageNet cannot tell whether ImageNet results are right. Even at the paper's scale all
+# that a statement speaks of must have been run, in two seeds or more.
+
+# %%
+from dreal_lib import front_page, page, provenance, scoreboard, verdicts
+
+# %% tags=["parameters"]
+profile = "desktop"  # smoke, desktop or paper
+variant = "default"  # a set of overrides, or none
+seeds = "all"  # or "[0, 1]"
+results = "recorded"  # or rerun: runs of this machine come first
+records_root = ""  # other folder of records
+data_root = ""  # prepared images, for the commands shown below
+
+# %%
+view = page.start("scoreboard", globals())
+board = scoreboard.judge(view.stored, view.parameters.profile, view.parameters.variant)
+print(scoreboard.tally_text(board))
+
+# %% [markdown]
+# ## At a glance
+
+# %% tags=["hide-input"]
+view.show(scoreboard.overview(board), scoreboard.CAPTION, "tab-scoreboard")
+view.say(verdicts.scale_caption(view.comparison))
+
+# %% [markdown]
+# ## Errors
+#
+# A difference is *claimed* where the two-sided 95 % interval (Student's t, paired by seed) leaves
+# out zero. Where the paper prints its size, ours has to agree with it as well.
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "errors"))
+
+# %% [markdown]
+# ## Costs
+#
+# Parameters and multiply-accumulates are counted on networks built as the paper describes them, at
+# 224 px and 1000 classes. No training is needed.
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "costs"))
+
+# %% [markdown]
+# ## What the attention does
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "attention"))
+
+# %% [markdown]
+# ## Critiques and rewards
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "critics"))
+
+# %% [markdown]
+# ## Retrieval
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "retrieval"))
+
+# %% [markdown]
+# ## How it is trained
+
+# %% tags=["hide-input"]
+view.say(scoreboard.details(board, "training"))
+
+# %% tags=["remove-cell", "nbval-ignore-output"]
+front_page.keep(view, board)
+
+# %% [markdown]
+# ## How this page was made
+#
+# The statements stand in `dreal_lib/statements.yaml`, each with the verdict reached last; a test
+# fails when the records say something else than the entry.
+
+# %% tags=["hide-input"]
+view.say(provenance.footer_markdown("scoreboard", view.parameters, scoreboard.runs_of_board(board)))

@@ -1,0 +1,155 @@
+"""What a step costs, read from committed benchmarks, and what the paper's own runs would cost.
+
+`make benchmark` prints ratios within one run and leaves them as JSON; a copy of each stands in
+`book/benchmarks`. Ratios travel between machines better than seconds do.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreal_lib.environment import PROJECT_ROOT
+from dreal_lib.errors import UserError
+from dreal_lib.tables import NOTHING, Marked, Table
+
+BENCHMARKS = PROJECT_ROOT / "book" / "benchmarks"
+IMAGENET_IMAGES, PAPER_EPOCHS = 1_281_167, 100  # section 4.1
+TRAINING_GMACS = 3 * 4.0917  # SE-ResNet-50 (Table 1); a backward pass costs about two forward ones
+# Dense bf16 peaks by NVIDIA's data sheets, in 10^12 operations a second.
+PEAKS = {"A100 (80 GB)": 312.0, "H100 (SXM)": 989.0}
+UTILISATION = 0.1  # assumed share of the peak; small convolutions and BN are bound by memory
+
+KINDS = {"operations": "Operations", "time": "Time", "memory": "Peak memory"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line of the step's benchmark: ratios to the baseline step and to plain four passes."""
+
+    what: str
+    kind: str
+    bar: float | None
+    over_baseline: float
+    over_plain: float | None = None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The benchmark of a training step, and what it was measured with."""
+
+    network: str
+    image_size: int
+    device: str
+    precision: str
+    batch: int
+    threads: int
+    baseline_images_per_second: float
+    rows: tuple[Cost, ...]
+
+    def find(self, what: str, kind: str) -> Cost | None:
+        return next((row for row in self.rows if (row.what, row.kind) == (what, kind)), None)
+
+
+def read_costs(folder: Path | None = None) -> Costs:
+    """The committed benchmark of a step.
+
+    Args:
+        folder: Another folder with a `step.json`, such as build/benchmarks.
+
+    Raises:
+        UserError: It is missing or is no such benchmark.
+    """
+    content = _read((folder or BENCHMARKS) / "step.json")
+    try:
+        rows = tuple(Cost(**row) for row in content["rows"])
+        facts = {name: content[name] for name in Costs.__dataclass_fields__ if name != "rows"}
+        return Costs(**facts, rows=rows)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{(folder or BENCHMARKS) / 'step.json'} is no benchmark of a step ({error}); "
+            "run `make benchmark`"
+        ) from None
+
+
+def read_ratios(folder: Path | None = None) -> dict[str, float]:
+    """Ratios of the figures' data and of retrieval, by what they say; bars stand in the text."""
+    place = folder or BENCHMARKS
+    ratios = dict(_read(place / "figures.json")["ratios"])
+    for metric, found in _read(place / "retrieval.json")["market1501"].items():
+        name = f"time of retrieval scores at Market-1501's size, {metric}, to product and argsort"
+        ratios[f"{name} (at most 1)"] = found["wall"]
+    return ratios
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error}); run `make benchmark`") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no benchmark; run `make benchmark`")
+    return content
+
+
+def step_table(costs: Costs) -> Table:
+    """A step against the baseline step, one line a case: operations, time, memory."""
+    cases = list(dict.fromkeys(row.what for row in costs.rows))
+    rows = tuple((case, *(_cell(costs.find(case, kind)) for kind in KINDS)) for case in cases)
+    return Table(("Step", *KINDS.values()), rows, frozenset(range(1, 1 + len(KINDS))))
+
+
+def _cell(cost: Cost | None):
+    if cost is None:
+        return NOTHING
+    bar = f" (bar {cost.bar:.2f})" if cost.bar is not None else ""
+    return Marked(f"{cost.over_baseline:.3f}{bar}", "recorded")
+
+
+def ratio_table(ratios: dict[str, float]) -> Table:
+    """The other benchmarks' ratios."""
+    rows = tuple((name, Marked(f"{value:.2f}", "recorded")) for name, value in ratios.items())
+    return Table(("Ratio", "Measured"), rows, frozenset({1}))
+
+
+def paper_table(costs: Costs) -> Table:
+    """Hours of one SE-ResNet-50 run of the paper: measured for this CPU, estimated for GPUs."""
+    images = IMAGENET_IMAGES * PAPER_EPOCHS
+    exact = costs.find("exact, all right", "time")
+    factor = exact.over_baseline if exact else float("nan")
+    operations = 2 * TRAINING_GMACS * images  # 10^9 operations
+    hours = {
+        f"this {costs.device} CPU, {costs.threads} thread": (
+            images / costs.baseline_images_per_second / 3600,
+            "from measured images per second",
+        )
+    }
+    for name, peak in PEAKS.items():
+        seconds = operations / (peak * 1e3 * UTILISATION)
+        hours[name] = (seconds / 3600, f"estimated, at {UTILISATION:.0%} of the peak")
+    rows = tuple(
+        (name, f"{value:,.0f}", f"{value * factor:,.0f}", how)
+        for name, (value, how) in hours.items()
+    )
+    columns = ("Hardware", "Baseline, hours", "Reinforced, hours at most", "How known")
+    return Table(columns, rows, frozenset({1, 2}))
+
+
+def sentences(costs: Costs) -> list[str]:
+    """What the tables add up to, plainly."""
+    met = [row for row in costs.rows if row.bar is not None]
+    missed = [row for row in met if row.over_baseline > row.bar]
+    plain, exact = (costs.find(w, "operations") for w in ("plain", "exact, all right"))
+    lines = [
+        f"Measured with `{costs.network}` at {costs.image_size} px, {costs.precision}, batch "
+        f"{costs.batch}, {costs.threads} thread on {costs.device}.",
+        f"{len(met) - len(missed)} of {len(met)} bars are met"
+        + (": not " + ", ".join(f"{row.what} ({row.kind})" for row in missed) if missed else "")
+        + ".",
+    ]
+    if plain and exact:
+        lines.append(
+            f"With every image predicted right the exact rewards need {exact.over_baseline:.2f} "
+            f"times the operations of a baseline step, where four plain passes need "
+            f"{plain.over_baseline:.2f}."
+        )
+    return lines

@@ -1,0 +1,292 @@
+"""Statements of the paper that are decided without training: by counting, and by its own numbers.
+
+Costs are those of `dreal_lib.complexity`, printed numbers those of `dreal_lib.paper`; a difference
+of printed numbers counts as one where it is larger than their rounding allows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+
+from dreal_lib import paper
+from dreal_lib.agent import reinforce
+from dreal_lib.backbones import STAGES, create_model
+from dreal_lib.complexity import (
+    TABLE_1_CLASSES,
+    TABLE_1_IMAGE_SIZE,
+    Cost,
+    count_macs,
+    count_parameters,
+    critics_of,
+    table_1_costs,
+)
+from dreal_lib.paper import Published
+from dreal_lib.statements import (
+    CONTRADICTED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNTRIED,
+    Statement,
+    Verdict,
+)
+from dreal_lib.tables import signed
+
+ATTENTIONS = {"se": "SE", "cbam": "CBAM", "srm": "SRM"}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was found without training."""
+
+    verdict: Verdict
+    result: str
+    said: str = ""
+
+
+def _judge(holds: bool, result: str, said: str = "") -> Counted:
+    return Counted(REPRODUCED if holds else NOT_REPRODUCED, result, said)
+
+
+def _printed_only(broken: bool, result: str, said: str = "") -> Counted:
+    """The paper's places against each other: if they agree, that alone reproduces nothing."""
+    return Counted(CONTRADICTED if broken else UNTRIED, result, said)
+
+
+def _costs() -> dict[str, Cost]:
+    return {network: table_1_costs(network) for network in paper.TABLE_1}
+
+
+def parameter_growth(statement: Statement) -> Counted:
+    """Parameters of the critics as a share of the network `about`, printed as in the text."""
+    cost = table_1_costs(statement.about)
+    added = cost.reinforced_true_parameters - cost.true_parameters
+    share = 100 * added / cost.true_parameters
+    printed = Published(statement.printed, "% more parameters", "section 4.1", paper.DREAL)
+    holds = abs(share - printed.value) <= printed.tolerance
+    return _judge(holds, f"{added:,} of {cost.true_parameters:,}, {share:.3f} %")
+
+
+def same_growth(_: Statement) -> Counted:
+    """Whether the critics of 50 and 101 layers have as many parameters."""
+    added = {
+        name: cost.reinforced_true_parameters - cost.true_parameters
+        for name, cost in _costs().items()
+    }
+    pairs = {
+        label: (added[f"{kind}_resnet50"], added[f"{kind}_resnet101"])
+        for kind, label in ATTENTIONS.items()
+    }
+    text = ", ".join(f"{label} {a:,} and {b:,}" for label, (a, b) in pairs.items())
+    return _judge(all(a == b for a, b in pairs.values()), text)
+
+
+def operation_growth(statement: Statement) -> Counted:
+    """The largest growth of multiply-accumulates by the critics, in both ways of counting."""
+    growth = {
+        name: tuple(
+            100 * (gmacs / c.gmacs - 1) for gmacs in (c.reinforced_paper_gmacs, c.reinforced_gmacs)
+        )
+        for name, c in _costs().items()
+    }
+    theirs, true = (max(growth, key=lambda name: growth[name][way]) for way in (0, 1))
+    most, really = growth[theirs][0], growth[true][1]
+    label = {name: row.label for name, row in paper.TABLE_1.items()}
+    return _judge(
+        max(most, really) <= float(statement.printed or 0),
+        f"at most {most:.3f} % their way ({label[theirs]}), {really:.4f} % true",
+        f"Counted truly, {label[true]} grows most.",
+    )
+
+
+@cache
+def _stage_formula() -> tuple[int, int]:
+    """Section 3.2's 4 (2C + 1) and the true parameters of channel critics, over four stages."""
+    with torch.device("meta"):
+        model = create_model("se_resnet50", TABLE_1_CLASSES)
+    agent = reinforce(model)
+    critics = [critic for critic, _ in critics_of(agent.maps)]
+    formula = sum(4 * (critic.lstm.weight_ih_l0.shape[1] + 1) for critic in critics)
+    return formula, sum(count_parameters(critic) for critic in critics)
+
+
+def formula_parameters(statement: Statement) -> Counted:
+    """The complexity paragraph's parameters against true ones."""
+    formula, true = _stage_formula()
+    off = 100 * (true / formula - 1)
+    return _judge(
+        abs(off) <= (statement.limit or 0),
+        f"formula {formula:,}, true {true:,} ({signed(off)} %)",
+        "The rest are the LSTMs' bias vectors.",
+    )
+
+
+def formula_operations(_: Statement) -> Counted:
+    """The complexity paragraph's FLOPs against what Table 1's columns differ by."""
+    formula, _true = _stage_formula()
+    row = paper.TABLE_1["se_resnet101"]
+    plain, critics = row.cost.gflops, row.reinforced_cost.gflops
+    printed, doubt = critics.value - plain.value, critics.tolerance + plain.tolerance
+    result = f"formula {formula / 1e9:.5f} GFLOPs, Table 1's {row.label} grows by {printed:.3f}"
+    if abs(printed - formula / 1e9) <= doubt:
+        return _judge(True, result)
+    cost = table_1_costs("se_resnet101")
+    said = (
+        f"Their digits leave a doubt of {doubt:.3f}. The formula is one call of each stage's "
+        f"critic; it is called once a block ({cost.reinforced_gmacs - cost.gmacs:.5f} in truth), "
+        f"and the printed figure agrees with N(N+1) calls for N blocks "
+        f"({cost.reinforced_paper_gmacs - cost.gmacs:.5f})."
+    )
+    return Counted(CONTRADICTED, result, said)
+
+
+def printed_parameters(statement: Statement) -> Counted:
+    """Table 1's Params against true ones, for the attentions named in `about`."""
+    rows = [row for row in paper.TABLE_1.values() if row.network.split("_")[0] in _kinds(statement)]
+    compared = []
+    for row in rows:
+        cost = table_1_costs(row.network)
+        alone, both = row.cost.parameters, row.reinforced_cost.parameters
+        compared += [
+            (alone, cost.true_parameters / 1e6, cost.paper_parameters / 1e6),
+            (both, cost.reinforced_true_parameters / 1e6, cost.reinforced_paper_parameters / 1e6),
+        ]
+    return _printed(compared, "million parameters")
+
+
+def printed_operations(statement: Statement) -> Counted:
+    """Table 1's GFLOPs against true ones, "alone" or "with critics" (`about`)."""
+    compared = []
+    for row in paper.TABLE_1.values():
+        cost = table_1_costs(row.network)
+        alone = statement.about == "alone"
+        printed = row.cost.gflops if alone else row.reinforced_cost.gflops
+        if printed is not None:
+            true = cost.gmacs if alone else cost.reinforced_gmacs
+            theirs = cost.gmacs if alone else cost.reinforced_paper_gmacs
+            compared.append((printed, true, theirs))
+    return _printed(compared, "GFLOPs")
+
+
+def _kinds(statement: Statement) -> list[str]:
+    return statement.about.split(", ")
+
+
+def _printed(compared: list[tuple[Published, float, float]], unit: str) -> Counted:
+    """Printed numbers against the true ones, and beside them against those counted their way."""
+    true, theirs = (
+        sum(abs(row[way] - row[0].value) <= row[0].tolerance + 1e-9 for row in compared)
+        for way in (1, 2)  # a hair is added: printed decimals are not exact in binary
+    )
+    furthest = max((value - printed.value for printed, value, _ in compared), key=abs)
+    result = f"{true} of {len(compared)} agree; furthest off by {signed(furthest, 4)} {unit}"
+    said = f"Counted their way {theirs} of {len(compared)} agree."
+    return _judge(true == len(compared), result, said)
+
+
+@cache
+def removable(_: Statement) -> Counted:
+    """Whether a network with critics taken away is the one that went in, in size and cost."""
+    same = []
+    for name in ("se_resnet50", "cbam_resnet50", "srm_resnet50"):
+        with torch.device("meta"):
+            model = create_model(name, TABLE_1_CLASSES)
+        before = (count_parameters(model), tuple(model.state_dict()))
+        agent = reinforce(model, TABLE_1_IMAGE_SIZE)
+        after = (count_parameters(agent.actor), tuple(agent.actor.state_dict()))
+        macs = count_macs(agent.actor, TABLE_1_IMAGE_SIZE)
+        same.append(before == after and macs == round(table_1_costs(name).gmacs * 1e9))
+    return _judge(all(same), f"same weights and operations in {sum(same)} of {len(same)} networks")
+
+
+@cache
+def counterfactual_passes(_: Statement) -> Counted:
+    """The least that a step's four counterfactual predictions cost, in forward passes.
+
+    Cheapest is a bypass in a stage's last block: the later stages run again.
+    """
+    with torch.device("meta"):
+        model = create_model("se_resnet50", TABLE_1_CLASSES)
+    whole = count_macs(model, TABLE_1_IMAGE_SIZE)
+    parts: list[nn.Module] = [model.conv1, model.bn1, model.relu, model.maxpool]
+    again = 0
+    for stage in STAGES:
+        parts.append(model.get_submodule(stage))
+        again += whole - count_macs(nn.Sequential(*parts), TABLE_1_IMAGE_SIZE)
+    result = f"at least {signed(100 * again / whole, 0)} % of a forward pass"
+    said = (
+        "This is for SE-ResNet-50 and each image predicted right, with the last block of every "
+        "stage drawn; other blocks cost more. Table 1 counts the critics alone."
+    )
+    return _printed_only(again > 0.001 * whole, result, said)
+
+
+def printed_gain(network: str, score: str) -> tuple[float, float]:
+    """By how much Table 1's reinforced network errs less, and the doubt that rounding leaves."""
+    row = paper.TABLE_1[network]
+    first, second = getattr(row.self_implemented, score), getattr(row.reinforced, score)
+    return first.value - second.value, first.tolerance + second.tolerance
+
+
+def deeper_top5(_: Statement) -> Counted:
+    """Whether Table 1's own top-5 errors gain more with 101 layers than with 50."""
+    parts, broken = [], False
+    for kind, label in ATTENTIONS.items():
+        (few, doubt), (many, more_doubt) = (
+            printed_gain(f"{kind}_resnet{depth}", "top5") for depth in (50, 101)
+        )
+        broken |= many - few < -(doubt + more_doubt)
+        parts.append(f"{label} {few:.3f} with 50 layers, {many:.3f} with 101")
+    return _printed_only(broken, "; ".join(parts))
+
+
+def map_margins(_: Statement) -> Counted:
+    """Section 4.2's margins in mAP against those of Table 2."""
+    parts, broken = [], False
+    for data, label in (("market", "Market"), ("duke", "Duke")):
+        said = paper.SECTION_4_2_MARGINS[data].mean_ap
+        first, second = (paper.TABLE_2[row][data].mean_ap for row in ("attention", "reinforced"))
+        table = second.value - first.value
+        doubt = said.tolerance + first.tolerance + second.tolerance
+        broken |= abs(table - said.value) > doubt
+        parts.append(f"{label} +{said.printed} in the text, {signed(table, 1)} by Table 2")
+    return _printed_only(broken, "; ".join(parts))
+
+
+def nearest_rival(statement: Statement) -> Counted:
+    """Whether the method `about` is the nearest on Market-1501, by Table 2."""
+    rivals = {method.name: method.market for method in paper.TABLE_2_COMPARED}
+    named, parts, broken = rivals[statement.about], [], False
+    for score, label in (("rank1", "Rank-1"), ("mean_ap", "mAP")):
+        name = max(rivals, key=lambda name: getattr(rivals[name], score).value)
+        best, own = getattr(rivals[name], score), getattr(named, score)
+        broken |= best.value - own.value > best.tolerance + own.tolerance
+        parts.append(f"{label}: {name} with {best.printed}, {statement.about} has {own.printed}")
+    return _printed_only(broken, "; ".join(parts))
+
+
+def two_places(statement: Statement) -> Counted:
+    """Two places of the paper that cannot both be so, by reading."""
+    return Counted(CONTRADICTED, statement.about)
+
+
+COUNTED: dict[str, Callable[[Statement], Counted]] = {
+    function.__name__: function
+    for function in (
+        parameter_growth,
+        same_growth,
+        operation_growth,
+        formula_parameters,
+        formula_operations,
+        printed_parameters,
+        printed_operations,
+        removable,
+        counterfactual_passes,
+        deeper_top5,
+        map_margins,
+        nearest_rival,
+        two_places,
+    )
+}

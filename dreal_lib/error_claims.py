@@ -1,0 +1,180 @@
+"""Statements on errors, by network, setting and stage, which only training decides.
+
+Every number is computed by the function that the statement's own page uses.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dreal_lib import ablations, compare, paper, table_3
+from dreal_lib.compare import NetworkComparison
+from dreal_lib.counted_claims import ATTENTIONS, printed_gain
+from dreal_lib.evidence import (
+    Observed,
+    Scale,
+    holds_size,
+    observe,
+    prediction_half_width,
+    runs_of,
+)
+from dreal_lib.statements import Statement
+
+
+def less_error(scale: Scale, statement: Statement) -> Observed | None:
+    """Top-1 and top-5 error of the network `about`, reinforced less baseline."""
+    network = scale.network(statement.about)
+    found = {}
+    for score, name in (("top1", "top-1"), ("top5", "top-5")):
+        difference = network.difference(f"{score}_error_pct")
+        gain, _doubt = printed_gain(network.network, score)
+        found[name] = (difference, holds_size(difference, "lower", -gain))
+    return observe(found, runs_of(network.baseline, network.reinforced))
+
+
+def less_error_on_average(scale: Scale, _: Statement) -> Observed | None:
+    """Top-1 error averaged over the networks that were run, reinforced less baseline."""
+    table = scale.table_1
+    difference = table.difference("top1_error_pct")
+    pairs = [n for n in table.networks if n.difference("top1_error_pct") is not None]
+    found = {"top-1": (difference, holds_size(difference, "lower"))}
+    said = f"Mean of {', '.join(n.label for n in pairs)}."
+    runs = runs_of(*(row for n in pairs for row in (n.baseline, n.reinforced)))
+    seen = observe(found, runs, said=said)
+    return seen and replace(seen, complete=len(pairs) == len(paper.TABLE_1))
+
+
+def like_their_baselines(scale: Scale, _: Statement) -> Observed | None:
+    """Our baselines' top-1 errors against those of Table 1; at the paper's own scale alone."""
+    if scale.name != "paper" or not compare.is_paper_scale(scale.table_1):
+        return None
+    found = {}
+    for network in scale.table_1.networks:
+        values = network.baseline.values("top1_error_pct")
+        printed = paper.TABLE_1[network.network].self_implemented.top1.value
+        difference = compare.paired_difference(dict.fromkeys(values, printed), values)
+        held = None
+        if difference is not None and difference.verdict != "untried":
+            held = abs(difference.mean) <= prediction_half_width(difference)
+        found[network.label] = (difference, held)
+    return observe(found, runs_of(*(network.baseline for network in scale.table_1.networks)))
+
+
+def deeper_gains_more(scale: Scale, _: Statement) -> Observed | None:
+    """Top-1: the difference with 101 layers less that with 50, by kind of attention."""
+    found, rows = {}, []
+    for kind, label in ATTENTIONS.items():
+        few, many = (scale.network(f"{kind}_resnet{depth}") for depth in (50, 101))
+        difference = compare.paired_difference(_by_seed(few), _by_seed(many))
+        printed = printed_gain(few.network, "top1")[0] - printed_gain(many.network, "top1")[0]
+        found[label] = (difference, holds_size(difference, "lower", printed))
+        rows += [few.baseline, few.reinforced, many.baseline, many.reinforced]
+    return observe(found, runs_of(*rows))
+
+
+def _by_seed(network: NetworkComparison) -> dict[int, float]:
+    """Reinforced less baseline in top-1 error, by seed."""
+    if not network.pairable:
+        return {}
+    first, second = (r.values("top1_error_pct") for r in (network.baseline, network.reinforced))
+    return {seed: second[seed] - first[seed] for seed in first.keys() & second.keys()}
+
+
+def _changes(scale: Scale, setting: str) -> dict[str, NetworkComparison]:
+    known = ablations.known_changes()
+    pairs = zip(known, scale.changes.networks, strict=True)
+    return {str(change.value): pair for change, pair in pairs if change.setting == setting}
+
+
+def larger_critic(scale: Scale, _: Statement) -> Observed | None:
+    """Larger critics against the default ones: the difference is small."""
+    (pair,) = _changes(scale, "critic_hidden").values()
+    difference = pair.difference("top1_error_pct")
+    most, held = printed_gain(pair.network, "top1")[0], None
+    if difference is not None and difference.low is not None and difference.high is not None:
+        if difference.low > 0 or difference.high < -most:
+            held = False  # no benefit, or more than a marginal one
+        elif -most <= difference.low and difference.high <= most:
+            held = True
+    return observe({"top-1": (difference, held)}, runs_of(pair.baseline, pair.reinforced))
+
+
+def best_gamma(scale: Scale, _: Statement) -> Observed | None:
+    """Other values of gamma against 1: each errs more."""
+    found, rows = {}, []
+    for value, pair in _changes(scale, "gamma").items():
+        difference = pair.difference("top1_error_pct")
+        found[f"gamma {value}"] = (difference, holds_size(difference, "higher"))
+        rows += [pair.baseline, pair.reinforced]
+    return observe(found, runs_of(*rows))
+
+
+def three_attentions(scale: Scale, _: Statement) -> Observed | None:
+    """Kinds of attention with a complete reinforced run."""
+    rows = {
+        label: [scale.network(f"{kind}_resnet{depth}").reinforced for depth in (50, 101)]
+        for kind, label in ATTENTIONS.items()
+    }
+    runs = runs_of(*(row for pair in rows.values() for row in pair))
+    if not runs:
+        return None
+    done = [label for label, pair in rows.items() if any(row.runs for row in pair)]
+    whole = len(done) == len(rows)
+    return Observed(f"trained: {', '.join(done)}", whole or None, runs, anywhere=whole)
+
+
+# Table 3
+
+
+def each_stage_helps(scale: Scale, _: Statement) -> Observed | None:
+    """Each stage alone against none."""
+    none = paper.TABLE_3["none"].value
+    return _by_stage(
+        {
+            ablations.stage_name(s): (scale.stages[s], paper.TABLE_3[s].value - none)
+            for s in ablations.STAGES
+        }
+    )
+
+
+def deeper_stage_helps_more(scale: Scale, _: Statement) -> Observed | None:
+    """Each stage alone against the stage before it."""
+    steps = zip(ablations.STAGES[:-1], ablations.STAGES[1:], strict=True)
+    return _by_stage(dict(_against(scale, first, second) for first, second in steps))
+
+
+def all_stages_help_most(scale: Scale, _: Statement) -> Observed | None:
+    """All stages together against each alone."""
+    return _by_stage(dict(_against(scale, stage, "all") for stage in ablations.STAGES))
+
+
+def _against(scale: Scale, first: str, second: str) -> tuple[str, tuple[NetworkComparison, float]]:
+    rows = (scale.stages[first].reinforced, scale.stages[second].reinforced)
+    pair = NetworkComparison(table_3.NETWORK, table_3.LABELS[second], *rows)
+    printed = paper.TABLE_3[second].value - paper.TABLE_3[first].value
+    return f"{table_3.LABELS[second]} less {table_3.LABELS[first]}", (pair, printed)
+
+
+def _by_stage(pairs: dict[str, tuple[NetworkComparison, float]]) -> Observed | None:
+    found = {}
+    for name, (pair, printed) in pairs.items():
+        difference = pair.difference("top1_error_pct")
+        found[name] = (difference, holds_size(difference, "lower", printed))
+    rows = [row for pair, _ in pairs.values() for row in (pair.baseline, pair.reinforced)]
+    return observe(found, runs_of(*rows))
+
+
+ON_ERRORS: dict[str, Callable[[Scale, Statement], Observed | None]] = {
+    function.__name__: function
+    for function in (
+        less_error,
+        less_error_on_average,
+        like_their_baselines,
+        deeper_gains_more,
+        larger_critic,
+        best_gamma,
+        three_attentions,
+        each_stage_helps,
+        deeper_stage_helps_more,
+        all_stages_help_most,
+    )
+}
