@@ -40,8 +40,8 @@ ROWS = [row for row in ROWS if task_of(row) in DATA]
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
-BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".yml"}]
-COMMITTED = [str(path) for path in sorted(Path("book/records").rglob("*.json"))]
+BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".js", ".svg", ".yml"}]
+COMMITTED = [str(path) for folder in ("records", "benchmarks") for path in sorted(Path("book", folder).rglob("*.json"))]
 LIBRARY = sorted(Path("dreal_lib").glob("*.py"))
 
 

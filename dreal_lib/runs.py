@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from pydantic import ValidationError
 from dreal_lib import classification, distributed, identification, records
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.determinism import deterministic
-from dreal_lib.environment import environment_facts
+from dreal_lib.environment import EnvironmentFacts, environment_facts
 from dreal_lib.errors import OutOfTime, UserError
-from dreal_lib.recipes import RECIPE_TYPES, Recipe, variant_names
+from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe, variant_names
 from dreal_lib.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.run_folder import locked
 from dreal_lib.task import Task
@@ -31,6 +32,14 @@ BEST = {
     "classification": lambda epoch: epoch.top1_error_pct,
     "retrieval": lambda epoch: -epoch.map_step_pct,
 }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was started by and on, read before it begins: the checkout may move meanwhile."""
+
+    command: str
+    environment: EnvironmentFacts
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -100,6 +109,10 @@ def run(
             `partial_root(records_root)` if an epoch was judged.
     """
     device = device or choose_device()
+    origin = Origin(
+        command_of(recipe, seed, repeatable, sync_bn),
+        environment_facts(device, world_size=distributed.world_size()),
+    )
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
             task = OPENERS[recipe.task](recipe, data_root, cache, device, seed, workers)
@@ -124,15 +137,14 @@ def run(
             )
             if trainer.progress.epoch or trainer.progress.step:
                 note(f"continuing {folder} at epoch {trainer.progress.epoch + 1}")
-            command = command_of(recipe, seed, repeatable, sync_bn)
             try:
                 trainer.run()
             except OutOfTime:
-                raise _out_of_time(trainer, task, records_root, command) from None
-            return _finish(trainer, task, records_root, command)
+                raise _out_of_time(trainer, task, records_root, origin) from None
+            return _finish(trainer, task, records_root, origin)
 
 
-def _finish(trainer: Trainer, task: Task, records_root: Path, command: str) -> Path:
+def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
     """Weights, then the record that names them, by the first process; returns its path."""
     recipe, path = trainer.recipe, _path_of(trainer, records_root)
     if distributed.rank():
@@ -142,7 +154,7 @@ def _finish(trainer: Trainer, task: Task, records_root: Path, command: str) -> P
         actor_weights(task.learner),
         {"task": recipe.task, "recipe": recipe.model_dump(mode="json")},
     )
-    records.write_record(_record(trainer, task, weights_hash, path, command), path)
+    records.write_record(_record(trainer, task, weights_hash, path, origin), path)
     partial = _path_of(trainer, partial_root(records_root))
     for kind in ("history", "blocks", "figure_data"):
         records.companion_path(partial, kind).unlink(missing_ok=True)
@@ -150,14 +162,14 @@ def _finish(trainer: Trainer, task: Task, records_root: Path, command: str) -> P
     return path
 
 
-def _out_of_time(trainer: Trainer, task: Task, records_root: Path, command: str) -> OutOfTime:
+def _out_of_time(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> OutOfTime:
     """What to raise, after the partial record is written (if any epoch was judged)."""
     progress = trainer.progress
     left = "no epoch is judged yet, so there is no partial record"
     if _judged(task, progress):
         path = _path_of(trainer, partial_root(records_root))
         if not distributed.rank():
-            records.write_record(_record(trainer, task, None, path, command), path)
+            records.write_record(_record(trainer, task, None, path, origin), path)
         left = f"partial record: {path}"
     return OutOfTime(
         f"time is up after epoch {progress.epoch}, step {progress.step}; the same command goes on "
@@ -201,6 +213,8 @@ def evaluate_weights(
             f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
             f"the version that wrote it"
         ) from None
+    if isinstance(recipe, RetrievalRecipe):  # no use in fetching weights that are replaced
+        recipe = recipe.model_copy(update={"pretrained": False})
     task = OPENERS[recipe.task](recipe, data_root, cache, device, workers=workers)
     load_weights(task.learner.actor, tensors, path)
     return task.validate(None)
@@ -214,7 +228,7 @@ def _judged(task: Task, progress: Progress) -> list:
 
 
 def _record(
-    trainer: Trainer, task: Task, weights_sha256: str | None, path: Path, command: str
+    trainer: Trainer, task: Task, weights_sha256: str | None, path: Path, origin: Origin
 ) -> records.Record:
     """Writes the record's companions, then makes the record that names them.
 
@@ -222,7 +236,7 @@ def _record(
     """
     recipe, progress, device = trainer.recipe, trainer.progress, trainer.device
     epochs = _judged(task, progress)
-    environment = environment_facts(device, world_size=distributed.world_size())
+    environment = origin.environment
     complete = progress.epoch == recipe.epochs
     return records.RECORD_TYPES[recipe.task](
         recipe=recipe.name,
@@ -246,7 +260,7 @@ def _record(
         best=min(epochs, key=BEST[recipe.task]),
         checkpoint_sha256=weights_sha256,
         files=_write_companions(path, recipe.task, task, progress, complete),
-        command=command,
+        command=origin.command,
         created=datetime.now(UTC),
     )
 

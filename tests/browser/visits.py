@@ -102,7 +102,7 @@ class Visitor:
         self.page.emulate_media(color_scheme="light", media="screen")
         self.page.set_viewport_size(self.size)
         self.page.goto(url)
-        if self.page.locator(".math").count():
+        if self.page.locator("script[src*=mathjax]").count() and self.page.locator(".math").count():
             self.page.wait_for_function(MATHJAX_READY, timeout=20_000)
         return self.page
 
