@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup reproduce reproduce-all test book browser chromium benchmark notebooks archive clean
+.PHONY: help setup reproduce reproduce-all test book browser chromium benchmark soak notebooks archive clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -76,6 +76,9 @@ benchmark: setup  ## ratios of cost, measured in one run (minutes; a table, and 
 	$(RUN) python tests/benchmarks/retrieval.py
 	$(RUN) python tests/benchmarks/step.py
 	$(RUN) python tests/benchmarks/input.py
+
+soak: setup  ## a thousand short runs killed and started again (a quarter of an hour; build/benchmarks)
+	$(RUN) python tests/soak.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
 	$(RUN) python -m dreal_lib.notebooks

@@ -1,7 +1,8 @@
 """What a step costs, read from committed benchmarks, and what the paper's own runs would cost.
 
 `make benchmark` prints ratios within one run and leaves them as JSON; a copy of each stands in
-`book/benchmarks`. Ratios travel between machines better than seconds do.
+`book/benchmarks`, beside the figures of the soak test (`make soak`). Ratios travel between machines
+better than seconds do.
 """
 
 import json
@@ -81,6 +82,11 @@ def read_ratios(folder: Path | None = None) -> dict[str, float]:
     return ratios
 
 
+def read_soak(folder: Path | None = None) -> dict[str, float]:
+    """Figures of the soak test (`tests/soak.py`), by name."""
+    return _read((folder or BENCHMARKS) / "soak.json")
+
+
 def _read(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -109,6 +115,24 @@ def ratio_table(ratios: dict[str, float]) -> Table:
     """The other benchmarks' ratios."""
     rows = tuple((name, Marked(f"{value:.2f}", "recorded")) for name, value in ratios.items())
     return Table(("Ratio", "Measured"), rows, frozenset({1}))
+
+
+SOAK = {
+    "cycles": "Starts",
+    "kills": "Killed by SIGKILL",
+    "kills_in_a_write": "of these while a checkpoint was written",
+    "bytes_flipped": "Bytes flipped in checkpoints",
+    "steps_done_again": "Steps done a second time",
+    "steps": "Steps of all runs",
+    "runs_finished": "Runs finished",
+    "runs_equal": "of these equal to the uninterrupted run, bit by bit",
+}
+
+
+def soak_table(found: dict[str, float]) -> Table:
+    """What the soak test did, and what was lost."""
+    rows = tuple((text, Marked(f"{found[name]:,}", "recorded")) for name, text in SOAK.items())
+    return Table(("Soak test", "Number"), rows, frozenset({1}))
 
 
 def paper_table(costs: Costs) -> Table:

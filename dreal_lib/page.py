@@ -239,17 +239,17 @@ class Page:
 
             return describe(self.parameters.network, self.parameters.image_size)
 
-    def benchmarks(self) -> "tuple[Costs, dict[str, float]]":
-        """The benchmarks of a step, and the other benchmarks' ratios; for the page on cost.
+    def benchmarks(self) -> "tuple[Costs, dict[str, float], dict[str, float]]":
+        """The benchmark of a step, other benchmarks' ratios, the soak test; for the page on cost.
 
         Raises:
             NotebookError: A benchmark is missing or cannot be read.
         """
         with _one_line():
-            from dreal_lib.costs import read_costs, read_ratios
+            from dreal_lib.costs import read_costs, read_ratios, read_soak
 
             folder = self.parameters.benchmarks_root
-            return read_costs(folder), read_ratios(folder)
+            return read_costs(folder), read_ratios(folder), read_soak(folder)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.

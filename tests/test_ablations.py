@@ -14,7 +14,7 @@ from dreal_lib.agent import reinforce
 from dreal_lib.backbones import create_model
 from dreal_lib.critic import RecurrentCritic
 from dreal_lib.errors import UserError
-from dreal_lib.recipes import ClassificationRecipe, load_recipe, recipe_names
+from dreal_lib.recipes import RECIPE_TYPES, ClassificationRecipe, load_recipe, recipe_names
 from dreal_lib.settings import ADDED_LATER, Settings
 from dreal_lib.tables import MINUS
 
@@ -106,7 +106,7 @@ def test_recipes_of_committed_records_still_have_their_hash():
         recipe = load_recipe(record.recipe, record.profile, named, by_hand)
         assert recipe.hash == record.recipe_hash, run.path
         assert recipe.model_dump(mode="json") == record.settings, run.path
-        assert ClassificationRecipe(**record.settings) == recipe
+        assert RECIPE_TYPES[record.task](**record.settings) == recipe
 
 
 def test_a_setting_added_later_is_written_only_where_it_is_changed():

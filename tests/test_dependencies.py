@@ -52,7 +52,7 @@ def test_a_run_depends_on_its_own_task_row_and_scale_alone():
     classes, persons = (names(files, PROJECT_ROOT / "dreal_lib") for files in (classes, persons))
     both = {"agent.py", "training.py", "runs.py", "records.py", "recipes/schema.py", "reward.py"}
     assert both <= classes & persons
-    assert {"classification.py", "boxes.py"} <= classes - persons
+    assert {"classification.py"} <= classes - persons
     assert {"identification.py", "losses.py", "retrieval.py"} <= persons - classes
     assert {name for name in classes if name.endswith(".yaml")} == {
         "recipes/table_1/se_resnet50_baseline.yaml",

@@ -38,7 +38,7 @@ benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.
 
 # %%
 view = page.start("cost", globals())
-found, ratios = view.benchmarks()
+found, ratios, soak = view.benchmarks()
 
 # %% [markdown]
 # ## A training step
@@ -76,6 +76,15 @@ view.show(costs.paper_table(found), "Hours of one run at the paper's scale", "ta
 # images predicted right decides a shape (`aten.nonzero`), and at each critic's LSTM, which Dynamo
 # does not trace: *Dynamo does not support RNN, GRU, or LSTM*.
 #
+# ## Survival
+#
+# Short runs, killed at random moments and while they write a checkpoint, with bytes of their
+# checkpoints flipped now and then; each is started again until it is done (`make soak`).
+
+# %% tags=["hide-input"]
+view.show(costs.soak_table(soak), "Interrupted runs", "tab-soak")
+
+# %% [markdown]
 # ## How this page was made
 
 # %% tags=["hide-input"]
