@@ -7,36 +7,24 @@
 import hashlib
 from pathlib import Path
 
+from dreal_lib.backlog import rows_of, tasks_of
 from dreal_lib.dependencies import files_of_a_run, files_reached
 from dreal_lib.parameters import PAGES, RETRIEVAL_PAGES
-from dreal_lib.recipes import recipe_names, task_of
+from dreal_lib.recipes import task_of
 from dreal_lib.records import scale_name
 
 PROFILE = config.get("profile", "smoke")
 VARIANT = config.get("variant") or None
 SEEDS = str(config.get("seeds", "0")).split(",")
 SCALE = scale_name(PROFILE, VARIANT)
-PAIRS = {
-    "classification": ["table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"],
-    "retrieval": ["table_2/resnet50_attention", "table_2/resnet50_reinforced"],
-}
 # Each task learns from rendered images of its own; a set that is given fits one of them.
 RENDERED = {
     "classification": Path("build/data/embedded"),
     "retrieval": Path("build/data/embedded-figures"),
 }
-if config.get("data"):
-    given = Path(config["data"])
-    DATA = {"retrieval" if (given / "index.csv").exists() else "classification": given}
-else:
-    DATA = RENDERED
-ROWS = [row for pair in PAIRS.values() for row in pair]
-if config.get("rows") == "all":
-    ROWS = recipe_names()
-elif config.get("rows", "pair") != "pair":  # a table, "table_1", or single rows
-    wanted = config["rows"].split(",")
-    ROWS = [row for row in recipe_names() if row in wanted or row.split("/")[0] in wanted]
-ROWS = [row for row in ROWS if task_of(row) in DATA]
+GIVEN = Path(config["data"]) if config.get("data") else None
+DATA = {task: GIVEN for task in tasks_of(GIVEN)} if GIVEN else RENDERED
+ROWS = rows_of(config.get("rows", "pair"), GIVEN)
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.recipes import recipe_names, task_of
 from dreal_lib.records import find_records
 
@@ -25,12 +26,35 @@ def tasks_of(data: Path | None) -> tuple[str, ...]:
     return ("retrieval",) if identities else ("classification",)
 
 
-def rows_of(everything: bool, data: Path | None) -> list[str]:
-    """Every row of the tasks that the data serve, or one pair of each."""
+def rows_of(rows: str, data: Path | None) -> list[str]:
+    """The rows of a batch, of the tasks that the data serve.
+
+    Args:
+        rows: "pair" (one of each task), "all", or tables and rows with commas between, such as
+            "table_3" or "table_1/se_resnet50_baseline,ablations".
+        data: A prepared set, or None for the rendered ones.
+
+    Raises:
+        UserError: No such table or row, or none that these data serve.
+    """
     tasks = tasks_of(data)
-    if everything:
-        return [row for row in recipe_names() if task_of(row) in tasks]
-    return [row for task in tasks for row in PAIRS[task]]
+    if rows == "pair":
+        return [row for task in tasks for row in PAIRS[task]]
+    every = recipe_names()
+    if rows == "all":
+        return [row for row in every if task_of(row) in tasks]
+    wanted = rows.split(",")
+    known = {*every, *(row.split("/")[0] for row in every)}
+    for name in wanted:
+        if name not in known:
+            raise unknown_choice("table or row", name, sorted(known))
+    chosen = [row for row in every if row in wanted or row.split("/")[0] in wanted]
+    found = [row for row in chosen if task_of(row) in tasks]
+    if not found:
+        raise UserError(
+            f"these data are for {' and '.join(tasks)}, and {rows} is not; give other --data"
+        )
+    return found
 
 
 def by_information(rows: Iterable[str], seeds: Iterable[int]) -> list[Run]:

@@ -208,6 +208,9 @@ def reproduce(
     everything: Annotated[
         bool, typer.Option("--all", help="Every row of every table, not one pair of each.")
     ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Tables or rows, comma-separated, e.g. table_3.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     data: Annotated[
         Path | None, typer.Option(help="Prepared images; the embedded data by default.")
@@ -227,6 +230,8 @@ def reproduce(
 
       dreal reproduce --all --seeds 0,1,2
 
+      dreal reproduce --only table_3
+
       dreal reproduce --profile desktop --variant two_cores --data DATA
 
       dreal reproduce --missing --profile desktop --data DATA --seeds 0,1,2 --max-minutes 55
@@ -236,7 +241,7 @@ def reproduce(
     status = run_workflow(
         profile=profile,
         variant=variant,
-        everything=everything,
+        rows="all" if everything else only or "pair",
         seeds=seeds,
         data=data,
         jobs=jobs or os.cpu_count() or 1,

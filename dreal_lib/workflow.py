@@ -25,7 +25,7 @@ def reproduce(
     *,
     profile: str,
     variant: str | None,
-    everything: bool,
+    rows: str,
     seeds: str,
     data: Path | None,
     jobs: int,
@@ -37,7 +37,7 @@ def reproduce(
 
     Args:
         profile, variant: The scale.
-        everything: Every row, instead of one baseline / reinforced pair.
+        rows: See `dreal_lib.backlog.rows_of`.
         seeds: Comma-separated.
         data: Prepared images; rendered ones by default, which suit profile smoke alone.
         jobs: Runs at a time.
@@ -52,13 +52,13 @@ def reproduce(
     Raises:
         UserError: Bad arguments, no checkout, or another reproduction under way in it.
     """
-    numbers = _checked(profile, variant, seeds, data)
-    batch = _Batch(profile, variant, seeds, everything, data, jobs, deadline_after(max_minutes))
+    numbers = _checked(profile, variant, rows, seeds, data)
+    batch = _Batch(profile, variant, seeds, rows, data, jobs, deadline_after(max_minutes))
     with nullcontext() if dry_run else _only_one(PROJECT_ROOT / "build"):
         if only_missing:
             return _train_missing(batch, numbers, dry_run)
         if batch.deadline is not None and not dry_run:
-            runs = by_information(rows_of(everything, data), numbers)
+            runs = by_information(rows_of(rows, data), numbers)
             status = batch.snakemake(_record_files(runs, batch))
             if status:
                 return status
@@ -70,9 +70,11 @@ def reproduce(
     return status
 
 
-def _checked(profile: str, variant: str | None, seeds: str, data: Path | None) -> list[int]:
+def _checked(
+    profile: str, variant: str | None, rows: str, seeds: str, data: Path | None
+) -> list[int]:
     """The seeds; bad input is refused before anything runs."""
-    load_recipe(rows_of(False, data)[0], profile, variant)  # refuses an unknown scale
+    load_recipe(rows_of(rows, data)[0], profile, variant)  # refuses an unknown scale
     if not all(seed.isdecimal() for seed in seeds.split(",")):
         raise UserError(f"seeds are whole numbers with commas between; got {seeds!r}; try 0,1,2")
     if data is None and profile != "smoke":
@@ -92,7 +94,7 @@ class _Batch:
     profile: str
     variant: str | None
     seeds: str
-    everything: bool
+    rows: str
     data: Path | None
     jobs: int
     deadline: float | None
@@ -100,7 +102,7 @@ class _Batch:
     def snakemake(self, arguments: list[str]) -> int:
         """Its exit status, or `EX_TEMPFAIL` if it ended because time was up."""
         config = {"profile": self.profile, "variant": self.variant or "", "seeds": self.seeds}
-        config["rows"] = "all" if self.everything else "pair"
+        config["rows"] = self.rows
         if self.data is not None:
             config["data"] = str(self.data.resolve())
         command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(self.jobs)]
@@ -127,7 +129,8 @@ class _Batch:
 
 def _train_missing(batch: _Batch, seeds: list[int], dry_run: bool) -> int:
     roots = [PROJECT_ROOT / folder for folder in (RECORDED, MADE_HERE)]
-    every = by_information(rows_of(True, batch.data), seeds)
+    wanted = "all" if batch.rows == "pair" else batch.rows
+    every = by_information(rows_of(wanted, batch.data), seeds)
     runs = missing(every, batch.profile, batch.variant, roots)
     print(f"{len(runs)} of {len(every)} runs have no record")
     if dry_run:

@@ -10,7 +10,7 @@ from dreal_lib import workflow
 from dreal_lib.deadline import EX_TEMPFAIL, LONGEST_LEAD_SECONDS, VARIABLE
 from dreal_lib.workflow import reproduce
 
-DEFAULTS = {"profile": "smoke", "variant": None, "everything": False, "data": None}
+DEFAULTS = {"profile": "smoke", "variant": None, "rows": "pair", "data": None}
 DEFAULTS |= {"jobs": 1, "dry_run": False}
 SEEDS = {"seeds": "98765"}  # nobody has run it
 

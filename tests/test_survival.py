@@ -359,10 +359,10 @@ def test_missing_runs_are_those_without_a_complete_record(run_tiny, tmp_path):
 def test_data_say_which_task_they_serve(tmp_path, data):
     assert tasks_of(None) == ("classification", "retrieval")
     assert tasks_of(data) == ("classification",)
-    assert all(not row.startswith("table_2/") for row in rows_of(True, data))
+    assert all(not row.startswith("table_2/") for row in rows_of("all", data))
     (tmp_path / "index.csv").touch()
-    assert rows_of(False, tmp_path) == list(PAIRS["retrieval"])
-    assert all(row.startswith("table_2/") for row in rows_of(True, tmp_path))
+    assert rows_of("pair", tmp_path) == list(PAIRS["retrieval"])
+    assert all(row.startswith("table_2/") for row in rows_of("all", tmp_path))
 
 
 def test_time_left_is_used_up(run_tiny):

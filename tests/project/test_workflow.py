@@ -12,7 +12,7 @@ from dreal_lib.workflow import reproduce
 DEFAULTS = {
     "profile": "smoke",
     "variant": None,
-    "everything": False,
+    "rows": "pair",
     "seeds": "0",
     "data": None,
     "jobs": 1,
@@ -39,13 +39,19 @@ def test_every_row_and_notebook_is_planned_for_a_new_seed(capfd):
 
 
 def test_all_rows(capfd):
-    jobs = planned(capfd, everything=True, seeds="98765")
+    jobs = planned(capfd, rows="all", seeds="98765")
     assert jobs["train"] == len(recipe_names())
+
+
+def test_a_table_alone(capfd):
+    jobs = planned(capfd, rows="table_3", seeds="98765")
+    assert jobs["train"] == sum(name.startswith("table_3/") for name in recipe_names()) == 4
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"rows": "table_4"}, "unknown table or row 'table_4'"),
         ({"profile": "smok"}, "did you mean 'smoke'"),
         ({"variant": "two_core"}, "did you mean 'two_cores'"),
         ({"seeds": "0;1"}, "try 0,1,2"),
