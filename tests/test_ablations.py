@@ -60,6 +60,8 @@ def test_what_the_issue_asks_for_is_changed_and_nothing_else():
         ("se_resnet50", "critic_init", "fan_in"),
         ("se_resnet50", "critic_input_norm", "layer"),
         ("se_resnet50", "critic_hidden", 16),
+        ("se_resnet50", "reward_fraction", 0.25),
+        ("se_resnet50", "reward_fraction", 0.5),
         ("cbam_resnet50", "bypass_unit", "map"),
     ]
 
@@ -232,7 +234,7 @@ def test_rows_are_compared_with_their_default_row(tmp_path):
     assert [pair.reinforced.recipe for pair in comparison.networks] == [
         change.recipe for change in known_changes()
     ]
-    assert len(comparison.rows) == 11  # nine, and the default rows of two networks once each
+    assert len(comparison.rows) == 13  # eleven, and the default rows of two networks once each
     assert len(comparison.runs) == 6
     pair = comparison.networks[2]
     assert (pair.baseline.recipe, pair.reinforced.recipe) == (DEFAULT, GAMMA_2)
@@ -247,7 +249,7 @@ def test_the_table_by_hand(tmp_path):
     write_defaults_and_gamma_2(tmp_path)
     table = ablations.change_table(compared(tmp_path))
     rows = [texts(row) for row in table.rows]
-    assert len(rows) == 11
+    assert len(rows) == 13
     assert rows[0] == [
         "default, SE-ResNet-50 ●", "—", "55.00 ± 5.00", "54.00 ± 5.00", "—", "—", "3", "—",
     ]  # fmt: skip
@@ -256,8 +258,8 @@ def test_the_table_by_hand(tmp_path):
         "gamma ●", "2.0", "54.00 ± 5.05", "53.00 ± 5.05", f"{MINUS}1.00 ± 0.10",
         f"{MINUS}1.25 to {MINUS}0.75", "3", "3",
     ]  # fmt: skip
-    assert rows[9][0] == "default, CBAM-ResNet-50"
-    assert rows[10][:2] == ["bypass_unit", "map"]
+    assert rows[11][0] == "default, CBAM-ResNet-50"
+    assert rows[12][:2] == ["bypass_unit", "map"]
     assert table.legend() == "● recorded (smoke)"
 
 
@@ -304,7 +306,7 @@ def test_sentences_say_what_the_rule_allows(tmp_path, changes, said):
 
 def test_there_is_a_sentence_for_each_setting(tmp_path):
     found = ablations.change_sentences(compared(tmp_path))
-    assert len(found) == 7
+    assert len(found) == 8
     assert found[-1] == "`bypass_unit` (CBAM-ResNet-50, default block): map: not run."
 
 

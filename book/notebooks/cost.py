@@ -45,7 +45,8 @@ found, ratios, soak = view.benchmarks()
 #
 # Against the baseline step. Operations are counted by torch over every block as the draw; "a
 # quarter sampled" sets {ref}`reward_fraction <reward-fraction>` to 0.25. A step takes less time
-# than its operations suggest, as counterfactuals run without a graph.
+# than its operations suggest, as counterfactuals run without a graph. What a fraction does to the
+# critiques and the error stands on the page of {doc}`ablations <ablations>`.
 
 # %% tags=["hide-input"]
 view.show(costs.step_table(found), "A reinforced step over a baseline step", "tab-step-cost")
