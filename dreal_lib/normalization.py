@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dreal_lib.distributed import world_size
 from dreal_lib.errors import UserError
 
 
@@ -53,7 +54,10 @@ class MainPassStatistics:
                 "a BatchNorm is used twice in one forward pass, so its batch statistics are not "
                 "one; try reward_statistics='running'"
             )
-        self.counts[module] = inputs[0].numel() // inputs[0].shape[1]
+        count = inputs[0].numel() // inputs[0].shape[1]
+        # SyncBatchNorm's statistics are those of all shards, which are of one size.
+        shards = world_size() if isinstance(module, nn.SyncBatchNorm) else 1
+        self.counts[module] = count * shards
 
     @contextmanager
     def reused(self) -> Iterator[None]:
