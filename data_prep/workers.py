@@ -30,6 +30,19 @@ def _ignore_interrupts() -> None:
 
 
 @contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits; processes that are started meanwhile never see it."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def made_in_order(
     make: Callable[[Job], Made], jobs: Sequence[Job], workers: int
 ) -> Iterator[Iterator[Made]]:
@@ -50,7 +63,9 @@ def made_in_order(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
-        yield pool.map(make, jobs, chunksize=16)
+        with _interrupts_held_back():  # until all workers are started, and know what to ignore
+            results = pool.map(make, jobs, chunksize=16)
+        yield results
     except BrokenProcessPool:
         raise PreparationError(
             f"one of {workers} rendering processes was killed, perhaps for want of memory; try "

@@ -219,7 +219,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path, number):
         time.sleep(0.02)
     # To the whole group for Ctrl-C, as a terminal does it; to the process alone for a kill.
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "Traceback" not in errors
     assert os.listdir(tmp_path) == []
