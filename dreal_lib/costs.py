@@ -87,6 +87,11 @@ def read_soak(folder: Path | None = None) -> dict[str, float]:
     return _read((folder or BENCHMARKS) / "soak.json")
 
 
+def read_input(folder: Path | None = None) -> dict:
+    """The benchmark of the input paths (`tests/benchmarks/input.py`)."""
+    return _read((folder or BENCHMARKS) / "input.json")
+
+
 def _read(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -115,6 +120,23 @@ def ratio_table(ratios: dict[str, float]) -> Table:
     """The other benchmarks' ratios."""
     rows = tuple((name, Marked(f"{value:.2f}", "recorded")) for name, value in ratios.items())
     return Table(("Ratio", "Measured"), rows, frozenset({1}))
+
+
+INPUT = {
+    "cached": "Images per second, decoded set, 48 px",
+    "streamed": "Images per second, JPEG files of 500 x 375 to 224 px",
+    "nvjpeg": "Images per second, the same files decoded on the GPU (decoding alone)",
+    "baseline": "Share of a baseline step spent waiting, profile smoke",
+    "reinforced": "Share of a reinforced step spent waiting, profile smoke",
+}
+
+
+def input_table(found: dict) -> Table:
+    """How fast each path brings images, and how long a step waits for them."""
+    texts = {name: f"{value:,.0f}" for name, value in found["images_per_second"].items()}
+    texts |= {name: f"{100 * share:.1f} %" for name, share in found["waiting_share"].items()}
+    rows = tuple((INPUT[name], Marked(text, "recorded")) for name, text in texts.items())
+    return Table((f"Input, {found['workers']} workers", "Measured"), rows, frozenset({1}))
 
 
 SOAK = {

@@ -239,17 +239,18 @@ class Page:
 
             return describe(self.parameters.network, self.parameters.image_size)
 
-    def benchmarks(self) -> "tuple[Costs, dict[str, float], dict[str, float]]":
-        """The benchmark of a step, other benchmarks' ratios, the soak test; for the page on cost.
+    def benchmarks(self) -> "tuple[Costs, dict[str, float], dict, dict[str, float]]":
+        """The benchmark of a step, other ratios, input, the soak test; for the page on cost.
 
         Raises:
             NotebookError: A benchmark is missing or cannot be read.
         """
         with _one_line():
-            from dreal_lib.costs import read_costs, read_ratios, read_soak
+            from dreal_lib.costs import read_costs, read_input, read_ratios, read_soak
 
             folder = self.parameters.benchmarks_root
-            return read_costs(folder), read_ratios(folder), read_soak(folder)
+            readers = (read_costs, read_ratios, read_input, read_soak)
+            return tuple(read(folder) for read in readers)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.

@@ -38,7 +38,7 @@ benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.
 
 # %%
 view = page.start("cost", globals())
-found, ratios, soak = view.benchmarks()
+found, ratios, paths, soak = view.benchmarks()
 
 # %% [markdown]
 # ## A training step
@@ -57,6 +57,15 @@ view.say(costs.sentences(found))
 
 # %% tags=["hide-input"]
 view.show(costs.ratio_table(ratios), "What figures and scores cost", "tab-other-costs")
+
+# %% [markdown]
+# ## Input
+#
+# Small sets are decoded once and augmented as a batch; large ones are decoded by worker processes
+# while a step is computed.
+
+# %% tags=["hide-input"]
+view.show(costs.input_table(paths), "How fast images come, and how long a step waits", "tab-input")
 
 # %% [markdown]
 # ## The paper's own runs
