@@ -342,12 +342,14 @@ class Page:
         if not others:
             self.say(f"No run at another scale than {self.parameters.scale} is on record.")
             return
+        # Labels are the book's: with runs of one's own, several pages may show such a table.
+        label = f"tab-{self.name.replace('_', '-')}-other-scales"
         if self.name == "table_2":
-            self.show(table_2.overview(others), table_2.OVERVIEW_CAPTION, "tab-other-retrieval")
+            self.show(table_2.overview(others), table_2.OVERVIEW_CAPTION, label)
             return
         captions = " ".join(verdicts.scale_facts(comparison) for comparison in others)
         caption = f"Top-1 error of the last epoch at other scales. {captions}"
-        self.show(table_1.overview(others), caption, "tab-other-scales")
+        self.show(table_1.overview(others), caption, label)
 
     def say_curves(self, blocks: pd.DataFrame) -> None:
         """Say what the curves of Fig. 6 say."""
