@@ -84,9 +84,7 @@ def test_ci_run_reports_each_step_and_fails_with_any(tmp_path: Path, failing: st
         text=True,
         check=False,
     )
-    steps = (
-        ["setup"] if failing == "setup" else ["setup", "test", "reproduce"]
-    )
+    steps = ["setup"] if failing == "setup" else ["setup", "test", "reproduce"]
     made = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("made ")]
     assert made == steps
     assert (result.returncode == 0) == (failing is None)
