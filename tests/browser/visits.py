@@ -50,6 +50,11 @@ VIOLATIONS = """async (rules) => {
 }"""
 
 
+END_ANIMATIONS = """() => document.getAnimations().forEach((a) => {
+  try { a.finish(); } catch { a.cancel(); }  // one without an end cannot be finished
+})"""
+
+
 @dataclass
 class Visit:
     """What one page showed.
@@ -136,8 +141,9 @@ class Visitor:
         """To the light or the dark theme, as the reader's system would."""
         self.page.emulate_media(color_scheme=scheme)
         self.page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'")
-        # Colours fade over; reduced motion does not stop all of the theme's.
-        self.page.evaluate("() => Promise.all(document.getAnimations().map((a) => a.finished))")
+        # Colours fade over; reduced motion does not stop all of the theme's. They are ended and not
+        # waited for: that of a button which nobody sees may never end of its own accord.
+        self.page.evaluate(END_ANIMATIONS)
 
     def _figures(self) -> list[tuple[str, float, float, float]]:
         figures = []
