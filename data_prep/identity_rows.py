@@ -1,7 +1,8 @@
-"""From a re-identification set's file names to a prepared set: rows, counts, storing.
+"""From a re-identification set's file names to a prepared set: rows, counts, storing, command.
 
 What Market-1501, DukeMTMC-reID, CUHK03 and MSMT17 share once their files are found: turning file
 names into rows, comparing the counts with the published ones, and the options of their commands.
+Market-1501 and DukeMTMC-reID lie in the same folders, so that one reader (`FolderSet`) does both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from data_prep.identity_layout import (
     write_identity_set,
 )
 from data_prep.identity_names import Name
-from data_prep.identity_sources import LISTED, Tree
+from data_prep.identity_sources import LISTED, Tree, open_tree
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
@@ -137,6 +138,85 @@ def store(
         total=len(rows.images),
         needed_bytes=sum(in_zip),
     )
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """A set that lies in Market-1501's three folders, `FOLDERS`.
+
+    Attributes:
+        name: The set's name.
+        origin: Where it comes from, in words.
+        home: What it is and where it can be had; part of the errors.
+        parse: What a file name says; None where it does not parse.
+        published: The expected counts of each split.
+    """
+
+    name: str
+    origin: str
+    home: str
+    parse: Callable[[str], Name | None]
+    published: Mapping[str, Expected]
+
+    def prepare(
+        self,
+        out: Path,
+        source: Path,
+        *,
+        allow_other_counts: bool = False,
+        skip_unparsed: bool = False,
+    ) -> Path:
+        """Prepare the set in `out`.
+
+        Args:
+            out: An absent or empty folder, or one that holds this very set already.
+            source: The zip as it was handed out, or the unpacked folder or one above it.
+            allow_other_counts: Do not compare with the published counts.
+            skip_unparsed: Leave out images whose file name does not parse.
+
+        Returns:
+            `out`.
+
+        Raises:
+            PreparationError: A folder is missing, a name does not parse, a count differs, the zip
+                is unsafe or damaged, `out` holds something else, or there is no space.
+        """
+        with open_tree(Path(source), [FOLDERS["train"]], self.home) as tree:
+            return store(
+                Path(out),
+                self.name,
+                self.origin,
+                tree,
+                rows_of_folders(tree, self.parse),
+                self.published,
+                settings={},
+                allow_other_counts=allow_other_counts,
+                skip_unparsed=skip_unparsed,
+            )
+
+
+def command_of(prepare: Callable[..., Path], text: str) -> Callable[..., None]:
+    """The command of a set that has the options above and no other.
+
+    Args:
+        prepare: Takes the arguments of `FolderSet.prepare`.
+        text: The command's help.
+
+    Returns:
+        A typed function for `data_prep.command.run`.
+    """
+
+    def main(
+        out: Out,
+        source: Source,
+        allow_other_counts: AllowOtherCounts = False,
+        skip_unparsed: SkipUnparsed = False,
+    ) -> None:
+        prepare(out, source, allow_other_counts=allow_other_counts, skip_unparsed=skip_unparsed)
+        print(f"prepared: {out}")
+
+    main.__doc__ = text
+    return main
 
 
 def check_counts(name: str, entries: Sequence[Entry], published: Mapping[str, Expected]) -> None:

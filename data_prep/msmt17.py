@@ -16,15 +16,7 @@ from data_prep import identity_names
 from data_prep.command import run
 from data_prep.errors import PreparationError
 from data_prep.identity_names import Name
-from data_prep.identity_rows import (
-    AllowOtherCounts,
-    Expected,
-    Out,
-    Rows,
-    SkipUnparsed,
-    Source,
-    store,
-)
+from data_prep.identity_rows import Expected, Rows, command_of, store
 from data_prep.identity_sources import Tree, open_tree
 
 NAME = "msmt17"
@@ -141,19 +133,13 @@ def prepare(
         )
 
 
-def main(
-    out: Out,
-    source: Source,
-    allow_other_counts: AllowOtherCounts = False,
-    skip_unparsed: SkipUnparsed = False,
-) -> None:
+main = command_of(
+    prepare,
     """Prepare MSMT17, V1 or V2, from its folder or a zip of it.
 
     Example: python -m data_prep.msmt17 data/msmt17 MSMT17_V1
-    """
-    prepare(out, source, allow_other_counts=allow_other_counts, skip_unparsed=skip_unparsed)
-    print(f"prepared: {out}")
-
+    """,
+)
 
 if __name__ == "__main__":
     run(main)
