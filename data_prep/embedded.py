@@ -8,18 +8,16 @@ are, nor on the number of processes. The same numpy and Pillow give the same byt
     python -m data_prep.embedded build/data/embedded
 """
 
-import io
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import PIL
 import typer
-from PIL import Image
 from tqdm import tqdm
 
 from data_prep.command import run
 from data_prep.errors import PreparationError
+from data_prep.generated import generator_note, png
 from data_prep.layout import SPLITS, Box, SetWriter, already_prepared
 from data_prep.rendering.scenes import CLASSES, class_name, render
 from data_prep.rendering.shapes import SHAPES, distance_field
@@ -40,12 +38,6 @@ def mask_box(mask: np.ndarray) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=4)
-    return stream.getvalue()
-
-
 def _picture(job: Job) -> Picture:
     seed, split, number, image_size = job
     index = number % len(CLASSES)
@@ -53,7 +45,7 @@ def _picture(job: Job) -> Picture:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     image, mask = render(rng, index, image_size)
     file_name = f"{number:06d}.png"
-    return split, class_name(index), file_name, _png(image), _png(mask), mask_box(mask)
+    return split, class_name(index), file_name, png(image), png(mask), mask_box(mask)
 
 
 def _check(seed: int, train_images: int, val_images: int, image_size: int, workers: int) -> None:
@@ -123,8 +115,7 @@ def prepare(
     counts = dict(zip(SPLITS, (train_images, val_images), strict=True))
     jobs = [(seed, split, i, image_size) for split in SPLITS for i in range(counts[split])]
     with new_set(out, NAME, "rendered by data_prep.embedded", settings, []) as writer:
-        versions = {"numpy": np.__version__, "pillow": PIL.__version__}
-        writer.notes["generator"] = {"module": "data_prep.embedded", **settings, **versions}
+        writer.notes["generator"] = generator_note("data_prep.embedded", settings)
         _store(writer, jobs, workers)
     return out
 

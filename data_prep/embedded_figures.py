@@ -9,21 +9,20 @@ identity, camera, number) and its size alone. The same numpy and Pillow give the
     python -m data_prep.embedded_figures build/data/embedded-figures
 """
 
-import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import PIL
 import typer
-from PIL import Image
 
 from data_prep.command import run
 from data_prep.errors import PreparationError
+from data_prep.generated import generator_note, png
 from data_prep.identity_layout import Entry, IdentityImage, write_identity_set
 from data_prep.identity_names import market1501
+from data_prep.identity_rows import FOLDERS
 from data_prep.layout import already_prepared
 from data_prep.rendering.figure_scenes import CAMERAS, place_strip, render
 from data_prep.rendering.figures import FAMILY, Figure, family
@@ -31,7 +30,6 @@ from data_prep.workers import made_in_order, processors
 
 NAME = "embedded-figures"
 VERSION = 1  # raise it when the same settings give other pictures
-FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 MOST_IDENTITIES = 9999  # four digits, train and test together
 MOST_IMAGES = 99  # an identity and camera: two digits of the frame number
 SMALLEST_HEIGHT = 32
@@ -95,12 +93,6 @@ def shots(
     return found
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=4)
-    return stream.getvalue()
-
-
 Job = tuple[int, int, Shot]  # seed, height, what
 
 
@@ -114,7 +106,7 @@ def _picture(job: Job) -> IdentityImage:
     read = market1501(shot.file_name)
     path = f"{FOLDERS[shot.split]}/{shot.file_name}"
     entry = Entry(path, read.identity, read.camera, shot.split)
-    return IdentityImage(entry, _png(image), _png(mask))
+    return IdentityImage(entry, png(image), png(mask))
 
 
 def _check(settings: dict[str, int], workers: int) -> None:
@@ -189,8 +181,6 @@ def prepare(
     settings["generator_version"] = VERSION
     if already_prepared(out, NAME, settings):
         return out
-    versions = {"numpy": np.__version__, "pillow": PIL.__version__}
-    generator = {"module": "data_prep.embedded_figures", **settings, **versions}
     jobs = [(seed, height, shot) for shot in shots(**counts)]
     for camera in range(cameras):
         place_strip(seed, camera, height)  # drawn once, before forked workers share it
@@ -201,7 +191,7 @@ def prepare(
             "rendered by data_prep.embedded_figures",
             pictures,
             settings=settings,
-            notes={"generator": generator},
+            notes={"generator": generator_note("data_prep.embedded_figures", settings)},
             total=len(jobs),
         )
 
