@@ -16,7 +16,6 @@ images_background_small1.zip and ..._small2.zip), or a pack of them with an inde
     python -m data_prep.omniglot data/omniglot downloads --download
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,7 +30,7 @@ from data_prep.command import run
 from data_prep.download import archive_in
 from data_prep.errors import PreparationError
 from data_prep.identity_layout import Entry, IdentityImage, write_identity_set
-from data_prep.packs import INDEX, archive_record, find_zips, index_rows
+from data_prep.packs import INDEX, archive_record, find_zips, index_rows, read_checked
 
 NAME = "omniglot"
 HOME = "https://github.com/brendenlake/omniglot/tree/master/python"
@@ -66,13 +65,7 @@ class Drawing:
         Raises:
             PreparationError: They do not have the checksum that the pack's index gives.
         """
-        content = self.member.read()
-        if self.sha256 is not None and hashlib.sha256(content).hexdigest() != self.sha256:
-            raise PreparationError(
-                f"'{self.member.path}' of '{self.member.archive}' does not have the checksum that "
-                f"{INDEX} gives; get the pack again"
-            )
-        return content
+        return self.member.read() if self.sha256 is None else read_checked(self.member, self.sha256)
 
 
 def official_checksums() -> tuple[str, dict[str, str]]:

@@ -1,6 +1,7 @@
 """Zip archives of object sets: their checksums, and a pack's index.csv."""
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -82,3 +83,18 @@ def index_rows(
                 "the pack again"
             )
     return [row for row in rows if row.get("duplicate", "0") == "0"]
+
+
+def read_checked(member: Member, sha256: str) -> bytes:
+    """The bytes of a pack's file, compared with the checksum that index.csv gives.
+
+    Raises:
+        PreparationError: They differ.
+    """
+    content = member.read()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise PreparationError(
+            f"'{member.path}' of '{member.archive}' does not have the checksum that {INDEX} gives; "
+            "get the pack again"
+        )
+    return content
