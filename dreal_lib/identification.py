@@ -38,27 +38,7 @@ def open_task(
         UserError: Images that cannot be used, or stages that do not exist.
     """
     images = open_identity_set(root)
-    train = PKBatches(
-        images.train,
-        recipe.size,
-        recipe.identities_per_batch,
-        recipe.images_per_identity,
-        recipe.retrieval,
-        device,
-        seed,
-        recipe.channels_last,
-        workers,
-    )
-    test = {
-        name: SplitBatches(
-            getattr(images, name),
-            recipe.size,
-            device=device,
-            channels_last=recipe.channels_last,
-            workers=workers,
-        )
-        for name in TEST_SPLITS
-    }
+    train, test = open_batches(recipe, images, device, seed, workers)
     learner = create_learner(recipe, len(images.identity_names), device, seed)
 
     def validate(epoch: int | None) -> dict[str, float]:
@@ -88,6 +68,38 @@ def open_task(
 
     facts = identity_facts(images)
     return Task(learner, train, validate, figure_data, facts, records.RetrievalMetrics, parts=PARTS)
+
+
+def open_batches(
+    recipe: RetrievalRecipe,
+    images: IdentitySet,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+) -> tuple[PKBatches, dict[str, SplitBatches]]:
+    """Batches for training, and those of each test split; arguments as for `open_task`."""
+    train = PKBatches(
+        images.train,
+        recipe.size,
+        recipe.identities_per_batch,
+        recipe.images_per_identity,
+        recipe.retrieval,
+        device,
+        seed,
+        recipe.channels_last,
+        workers,
+    )
+    test = {
+        name: SplitBatches(
+            getattr(images, name),
+            recipe.size,
+            device=device,
+            channels_last=recipe.channels_last,
+            workers=workers,
+        )
+        for name in TEST_SPLITS
+    }
+    return train, test
 
 
 def retrieve(images: IdentitySet, query: Tensor, gallery: Tensor, metric: str) -> Retrieval:
