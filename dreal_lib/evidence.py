@@ -14,6 +14,7 @@ from dreal_lib.channel_attention import Attention, load
 from dreal_lib.compare import Difference, NetworkComparison, Row, ScaleComparison
 from dreal_lib.records import StoredRecord, scale_name
 from dreal_lib.tables import signed, spread_text
+from dreal_lib.variations import VariationComparison, effect_text
 
 SEEDS = 2  # fewer decide nothing, here as in `dreal_lib.compare`
 CLAIMS = {"lower": "lower", "higher": "higher"}
@@ -82,7 +83,7 @@ class Scale:
         return compare.compare_scale(self.stored, self.profile, self.variant)
 
     @cached_property
-    def changes(self) -> ablations.VariationComparison:
+    def changes(self) -> VariationComparison:
         return ablations.compare_changes(self.stored, self.profile, self.variant)
 
     @cached_property
@@ -92,7 +93,7 @@ class Scale:
         return dict(zip((*ablations.STAGES, "all"), found, strict=True))
 
     @cached_property
-    def methods(self) -> ablations.VariationComparison:
+    def methods(self) -> VariationComparison:
         """Table 2's rows, if the scale is one of a retrieval task."""
         return retrieval_rows.compare_methods(self.stored, self.profile, self.variant)
 
@@ -186,9 +187,7 @@ def observe(
         return None
     seeds = min(d.n for d in known.values())
     short = ", ".join(f"{name} {_mean(d, decimals)}" for name, d in known.items())
-    long = "; ".join(
-        f"{name}: {ablations.effect_text(d, unit, CLAIMS)}" for name, (d, _) in found.items()
-    )
+    long = "; ".join(f"{name}: {effect_text(d, unit, CLAIMS)}" for name, (d, _) in found.items())
     answers = [*(answer for _, answer in found.values()), also]
     details = f"{long}.{' ' if said else ''}{said}"
     whole = len(known) == len(found)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dreal_lib import compare
-from dreal_lib.ablations import VariationComparison
 from dreal_lib.compare import NetworkComparison, Row
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord, scale_name
 from dreal_lib.tables import MINUS
+from dreal_lib.variations import VariationComparison
 from dreal_lib.verdicts import missing_runs, trained_network
 
 PAGES = ("table_2", "retrieval")  # the notebooks that show these runs

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from dreal_lib import paper
-from dreal_lib.ablations import VariationComparison, effect_text
 from dreal_lib.compare import Difference, Epoch, Metric, paired_difference
 from dreal_lib.errors import UserError
 from dreal_lib.records import Record, StoredRecord
@@ -24,6 +23,7 @@ from dreal_lib.retrieval_rows import (
 )
 from dreal_lib.table_1 import NOT_RUN, difference_text, interval_text, marked, summary_text
 from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed
+from dreal_lib.variations import VariationComparison, effect_text
 
 SCORES: dict[Metric, str] = {
     "rank1_pct": "Rank-1",

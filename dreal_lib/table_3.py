@@ -7,21 +7,20 @@
 from collections.abc import Sequence
 
 from dreal_lib import compare, paper
-from dreal_lib.ablations import (
+from dreal_lib.ablations import STAGES, stage_name
+from dreal_lib.compare import NetworkComparison, Row
+from dreal_lib.records import StoredRecord
+from dreal_lib.table_1 import marked
+from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed
+from dreal_lib.variations import (
     DIFFERENCE_COLUMNS,
-    STAGES,
     Variation,
     VariationComparison,
     compare_variations,
     effect_text,
     error_cells,
-    stage_name,
     variation_cells,
 )
-from dreal_lib.compare import NetworkComparison, Row
-from dreal_lib.records import StoredRecord
-from dreal_lib.table_1 import marked
-from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.verdicts import verdict_sentence
 
 NETWORK = "srm_resnet101"
@@ -44,7 +43,7 @@ def compare_stages(
     """The runs of one scale, each stage alone and all of them against none.
 
     Raises:
-        UserError: See `dreal_lib.ablations.compare_variations`.
+        UserError: See `dreal_lib.variations.compare_variations`.
     """
     variations = [
         Variation(recipe_of(stage), BASELINE, NETWORK, LABELS[stage], frozenset(keys))

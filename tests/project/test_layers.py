@@ -19,7 +19,7 @@ LAYERS = {
     },
     "first floor": {
         "archive", "backbones", "batches", "blocks", "boxes", "cache", "checkpoints",
-        "complexity", "counterfactual", "embedding", "identities", "identity_batches", "images",
+        "complexity", "counterfactual", "decoding", "downloads", "embedding", "identities", "identity_batches", "images",
         "normalization", "parameters", "recipes", "records", "run_folder",
     },
     "second floor": {
@@ -29,7 +29,7 @@ LAYERS = {
         "identification", "localization", "map_claims", "mask_energy", "monitor", "notebooks",
         "optimization", "pictures", "provenance", "ranked_lists", "retrieval_rows", "retrieved",
         "runs", "schematic", "schematic_text", "scoreboard", "spatial_attention", "table_1",
-        "table_2", "table_3", "tables", "task", "training", "verdicts",
+        "table_2", "table_3", "tables", "task", "training", "variations", "verdicts",
     },
     "roof": {
         "attention_figures", "cli", "display", "figures", "front_page", "interactive", "overlays",
