@@ -1,7 +1,7 @@
 """Is attention taken from misleading regions (appendix B.2)? Heat maps against the figures' masks.
 
 Energy is the share of a map's sum that lies on the mask. It is measured on pairs of a query and a
-match that are the same in all runs (`dreal_lib.retrieved`), and compared pair by pair under the
+match that are the same in all runs (`dreal_lib.drawn_queries`), and compared pair by pair under the
 rule of `dreal_lib.attended`: over seeds if there are several, else over the pairs of images.
 """
 

@@ -1,11 +1,11 @@
 """What a retrieval run leaves for figures and tests: scores by query, ranked lists, heat maps.
 
-Which queries are kept is drawn by lot from the data's fingerprint alone, so that runs of any
-method and seed keep the same ones. Two kinds of heat maps (`dreal_lib.embedding_cam`) are made:
+Two kinds of heat maps (`dreal_lib.embedding_cam`) are made, both by the lot of
+`dreal_lib.drawn_queries`:
 
 - of the kept queries' first images, as a reader sees them in the figure;
-- of pairs, a query and one match of it drawn by lot: these are the same in all runs, so the share
-  of a map that lies on the figure's mask can be compared pair by pair.
+- of the drawn pairs, a query and one match of it: these are the same in all runs, so the share of
+  a map that lies on the figure's mask can be compared pair by pair.
 
 Letters: V valid queries, S kept queries, P pairs, G gallery, D embedding, h, w cells of a map.
 """
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from dreal_lib.boxes import MASKS
+from dreal_lib.drawn_queries import draw, matches
 from dreal_lib.embedding import EmbeddingNet
 from dreal_lib.embedding_cam import similarity_maps
 from dreal_lib.errors import UserError
@@ -30,23 +31,7 @@ from dreal_lib.map_scores import energy
 from dreal_lib.retrieval import Task, topk
 from dreal_lib.similarity import Similarity
 
-KEPT = 24  # queries
-PAIRS = 200
 FIRST = 10  # gallery images of a ranked list
-
-
-@dataclass(frozen=True)
-class Lot:
-    """What was drawn.
-
-    Attributes:
-        queries: Places of the kept queries in the query split, (S,); of as many identities as can
-            be, in the order drawn.
-        pairs: Places in the query split and, of a match, in the gallery split, (P, 2).
-    """
-
-    queries: np.ndarray
-    pairs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,39 +40,6 @@ class Features:
 
     query: Tensor
     gallery: Tensor
-
-
-def matches(images: IdentitySet, query: int) -> np.ndarray:
-    """Places in the gallery that count as right for a query: its identity, another camera."""
-    gallery = images.gallery
-    right = gallery.identities == images.query.identities[query]
-    if gallery.cameras is not None:
-        right &= gallery.cameras != images.query.cameras[query]
-    return np.flatnonzero(right)
-
-
-def draw(
-    images: IdentitySet, valid: np.ndarray, fingerprint: str, kept: int = KEPT, pairs: int = PAIRS
-) -> Lot:
-    """Queries and pairs by lot; every identity comes once before any comes twice.
-
-    Args:
-        images: The set.
-        valid: Places of the queries that have a match, (V,).
-        fingerprint: Of the data, hexadecimal; it alone decides the lot.
-        kept: Queries wanted.
-        pairs: Pairs wanted.
-    """
-    lot = np.random.default_rng(int(fingerprint, 16))
-    shuffled = lot.permutation(np.sort(valid))
-    seen: dict[int, int] = {}
-    turn = []
-    for identity in images.query.identities[shuffled].tolist():
-        seen[identity] = seen.get(identity, -1) + 1
-        turn.append(seen[identity])
-    order = shuffled[np.argsort(turn, kind="stable")]
-    drawn = [(int(query), int(lot.choice(matches(images, query)))) for query in order[:pairs]]
-    return Lot(order[:kept], np.array(drawn, dtype=np.int64).reshape(-1, 2))
 
 
 def checked(images: IdentitySet, features: Features, metric: str) -> Task:
@@ -236,7 +188,7 @@ def energy_on_masks(
         network: As for `heat_maps`.
         gallery: The gallery split.
         features: Of all test images.
-        pairs: From `draw`, (P, 2).
+        pairs: From `dreal_lib.drawn_queries.draw`, (P, 2).
 
     Returns:
         pairs/query, pairs/gallery (P,) int32, the places; pairs/energy (P,) float32, NaN where the

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dreal_lib import retrieved
+from dreal_lib import drawn_queries, retrieved
 from dreal_lib.embedding import create_embedding, embed_all
 from dreal_lib.errors import UserError
 from dreal_lib.identification import open_task
@@ -69,10 +69,10 @@ VALID = np.arange(6)  # the queries of a, b and c
 
 
 def test_the_lot_hangs_on_the_fingerprint_alone_and_takes_each_identity_in_turn(images):
-    first, again = (retrieved.draw(images, VALID, "0a" * 32, 5, 4) for _ in range(2))
+    first, again = (drawn_queries.draw(images, VALID, "0a" * 32, 5, 4) for _ in range(2))
     assert np.array_equal(first.queries, again.queries)
     assert np.array_equal(first.pairs, again.pairs)
-    lots = {tuple(retrieved.draw(images, VALID, f"{n:064x}", 6).queries) for n in range(20)}
+    lots = {tuple(drawn_queries.draw(images, VALID, f"{n:064x}", 6).queries) for n in range(20)}
     assert len(lots) > 10
     for lot in lots:
         identities = images.query.identities[list(lot)]
@@ -83,7 +83,7 @@ def test_the_lot_hangs_on_the_fingerprint_alone_and_takes_each_identity_in_turn(
 def test_a_pair_is_a_query_and_a_match_of_another_camera(images):
     seen = set()
     for n in range(30):
-        for query, match in retrieved.draw(images, VALID, f"{n:x}").pairs:
+        for query, match in drawn_queries.draw(images, VALID, f"{n:x}").pairs:
             assert images.query.identities[query] == images.gallery.identities[match]
             assert images.query.cameras[query] != images.gallery.cameras[match]
             seen.add((query, match))
@@ -214,6 +214,6 @@ def test_a_run_keeps_the_scores_that_its_record_states(root, tmp_path):
     assert 100 * arrays["queries/average_precision"].mean() == pytest.approx(stated["map_step_pct"])
     assert 100 * (arrays["queries/first_rank"] == 1).mean() == pytest.approx(stated["rank1_pct"])
     images = open_identity_set(root)
-    lot = retrieved.draw(images, VALID, task.facts.fingerprint)
+    lot = drawn_queries.draw(images, VALID, task.facts.fingerprint)
     assert np.array_equal(arrays["kept/place"], lot.queries)
     assert np.array_equal(arrays["pairs/gallery"], lot.pairs[:, 1])

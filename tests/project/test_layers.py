@@ -19,8 +19,9 @@ LAYERS = {
     },
     "first floor": {
         "archive", "backbones", "batches", "blocks", "boxes", "cache", "checkpoints",
-        "complexity", "counterfactual", "decoding", "downloads", "embedding", "identities", "identity_batches", "images",
-        "normalization", "parameters", "recipes", "records", "run_folder",
+        "complexity", "counterfactual", "decoding", "downloads", "drawn_queries", "embedding",
+        "identities", "identity_batches", "images", "normalization", "parameters", "recipes",
+        "records", "run_folder",
     },
     "second floor": {
         "ablations", "agent", "attended", "attention_claims", "attention_measures", "backlog",
