@@ -45,6 +45,8 @@ COMPARE = {
     "retrieval": retrieval_rows.compare_sets,
 }
 
+CSV_DIGITS = 6  # of the numbers behind a figure; more than float32 holds reliably would be noise
+
 
 class NotebookError(UserError):
     """A `UserError` that a notebook shows as its one line, without a traceback."""
@@ -275,6 +277,7 @@ class Page:
         caption: str,
         alt: str,
         label: str,
+        numbers: pd.DataFrame | None = None,
     ) -> None:
         """Show a figure, or in its place how to make the run that it lacks.
 
@@ -284,15 +287,18 @@ class Page:
             caption: One paragraph.
             alt: What a reader who does not see the figure needs to know.
             label: What `{numref}` finds it by.
+            numbers: What is drawn, for the reader to take away as CSV (`dreal_lib.downloads`).
         """
         if data is None or (hasattr(data, "__len__") and len(data) == 0):
             self.missing()
             return
         from dreal_lib import figures
 
-        svg = figures.to_svg(draw(data))
+        bundle = {"image/svg+xml": figures.to_svg(draw(data)), "text/plain": alt}
+        if numbers is not None:
+            bundle["text/csv"] = numbers.to_csv(index=False, float_format=f"%.{CSV_DIGITS}g")
         _display(
-            {"image/svg+xml": svg, "text/plain": alt},
+            bundle,
             {
                 "mystnb": {
                     "figure": {"caption": " ".join(caption.split()), "name": label},

@@ -55,6 +55,7 @@ view.figure(
     caption=channel_attention.caption(shown),
     alt=channel_attention.alt_text(shown),
     label="fig-channel-attention-last",
+    numbers=channel_attention.numbers(shown),
 )
 
 # %% [markdown]

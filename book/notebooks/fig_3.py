@@ -50,6 +50,7 @@ view.figure(
     caption=channel_attention.caption(shown),
     alt=channel_attention.alt_text(shown),
     label="fig-channel-attention-all",
+    numbers=channel_attention.numbers(shown),
 )
 
 # %% [markdown]

@@ -52,6 +52,7 @@ view.figure(
     "of each epoch; a row is a stage. The paper's Fig. 6, from our run.",
     alt=curves.alt_text(blocks),
     label="fig-critique-and-reward",
+    numbers=blocks,
 )
 
 # %% [markdown]
@@ -76,6 +77,7 @@ view.figure(
     "dashed: spatial maps).",
     alt=curves.alt_text_of_parts(blocks),
     label="fig-reward-parts",
+    numbers=blocks,
 )
 
 # %% [markdown]
@@ -95,6 +97,7 @@ view.figure(
     "the images on which the critic is saturated. Grey: undefined.",
     alt=curves.alt_text_of_quality(blocks),
     label="fig-critique-quality",
+    numbers=blocks,
 )
 
 # %% [markdown]
