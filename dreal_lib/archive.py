@@ -166,12 +166,7 @@ def _records(folder: Path) -> tuple[dict[str, bytes], int]:
         raise UserError(f"there is no record in {folder} to archive; run `dreal reproduce` first")
     paths = [run.path for run in stored]
     for run in stored:
-        companions = (
-            run.record.files.history,
-            run.record.files.blocks,
-            run.record.files.figure_data,
-        )
-        paths += [run.path.with_name(item.name) for item in companions if item is not None]
+        paths += [run.path.with_name(item.name) for item in run.record.files.present]
     contents = {f"records/{path.relative_to(folder).as_posix()}": _read(path) for path in paths}
     return contents, len(stored)
 

@@ -50,7 +50,8 @@ def test_a_run_depends_on_its_own_task_row_and_scale_alone():
     classes = files_of_a_run("classification", "table_1/se_resnet50_baseline", "smoke", None)
     persons = files_of_a_run("retrieval", "table_2/resnet50_baseline", "desktop", "omniglot")
     classes, persons = (names(files, PROJECT_ROOT / "dreal_lib") for files in (classes, persons))
-    both = {"agent.py", "training.py", "runs.py", "records.py", "recipes/schema.py", "reward.py"}
+    both = {"agent.py", "training.py", "runs.py", "recipes/schema.py", "reward.py"}
+    both |= {f"records/{name}.py" for name in ("schema", "files", "companions")}
     assert both <= classes & persons
     assert {"classification.py"} <= classes - persons
     assert {"identification.py", "losses.py", "retrieval.py"} <= persons - classes

@@ -211,7 +211,7 @@ def test_a_table_with_a_lacking_column_is_refused(tmp_path):
 
 
 def test_environment_facts_fit_a_record():
-    facts = records.environment_facts("cpu")
+    facts = environment.environment_facts("cpu")
     assert facts.hardware.device == "cpu"
     assert facts.hardware.device_name == facts.hardware.cpu_name
     assert facts.versions["torch"] is not None

@@ -33,8 +33,6 @@ GAPS = {
     "dreal_lib.map_scores.defined",
     "dreal_lib.map_scores.iou",
     "dreal_lib.recipes.schema.Recipe.refuse_unknown",
-    "dreal_lib.records.record_path",
-    "dreal_lib.records.write_table",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
