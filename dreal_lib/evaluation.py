@@ -61,6 +61,11 @@ def evaluate(model: nn.Module, batches: Batches, autocast: torch.autocast | None
     """Single-crop top-1 and top-5 error of a network over batches of images and labels.
 
     With several processes (`dreal_lib.distributed`), over the batches of them all.
+
+    Args:
+        model: The network; its mode is kept.
+        batches: Images (B, 3, H, W) and labels (B,), of this process.
+        autocast: For the forward pass; none is entered when None.
     """
     counter = ErrorCounter()
     with evaluation_mode(model), autocast or torch.autocast("cpu", enabled=False):

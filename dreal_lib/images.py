@@ -117,7 +117,11 @@ def is_image(path: Path) -> bool:
 
 
 def read_manifest(root: Path) -> dict:
-    """The manifest of a data root, {} without one; a damaged one is refused in one line."""
+    """The manifest of a data root, {} without one.
+
+    Raises:
+        UserError: It is damaged, or its classes are no list of names and titles.
+    """
     path = root / "manifest.json"
     if not path.exists():
         return {}

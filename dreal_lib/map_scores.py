@@ -45,14 +45,26 @@ def thresholded(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
 
 
 def iou(maps: Tensor, regions: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Intersection over union of the thresholded map and the region, (N,)."""
+    """Intersection over union of the thresholded map and the region, (N,).
+
+    Args:
+        maps: (N, H, W), not negative.
+        regions: (N, H, W) bool.
+        threshold: As `thresholded`'s.
+    """
     attended = thresholded(maps, threshold)
     union = (attended | regions).sum((1, 2))
     return defined((attended & regions).sum((1, 2)) / union, maps, regions)
 
 
 def completeness(maps: Tensor, regions: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Share of the region that the thresholded map covers, (N,)."""
+    """Share of the region that the thresholded map covers, (N,).
+
+    Args:
+        maps: (N, H, W), not negative.
+        regions: (N, H, W) bool.
+        threshold: As `thresholded`'s.
+    """
     covered = (thresholded(maps, threshold) & regions).sum((1, 2))
     return defined(covered / regions.sum((1, 2)), maps, regions)
 
@@ -63,7 +75,16 @@ def area(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
 
 
 def defined(values: Tensor, maps: Tensor, regions: Tensor | None = None) -> Tensor:
-    """The values (N,), NaN where a map is zero everywhere or a region is empty."""
+    """The values, NaN where a map is zero everywhere or a region is empty.
+
+    Args:
+        values: (N,).
+        maps: (N, H, W), not negative.
+        regions: (N, H, W) bool, if the values hang on one.
+
+    Returns:
+        (N,).
+    """
     known = maps.amax((1, 2)) > 0
     if regions is not None:
         known = known & regions.any(2).any(1)

@@ -76,7 +76,15 @@ class Recipe(BaseModel):
 
     @classmethod
     def refuse_unknown(cls, field: str, values: dict[str, Any]) -> None:
-        """Refuses a name that is no setting of a nested group (lists them)."""
+        """Refuses a name that is no setting of a nested group.
+
+        Args:
+            field: The group, e.g. "dreal".
+            values: What is set in it, by name.
+
+        Raises:
+            UserError: It lists the settings that there are, and names the nearest.
+        """
         choices = [f"{field}.{name}" for name in cls.nested[field].__dataclass_fields__]
         for key in values:
             if f"{field}.{key}" not in choices:
