@@ -8,9 +8,10 @@ step.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,7 +180,7 @@ def loaded(
     loader = DataLoader(
         files, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda"
     )
-    for images, labels in _one_line_errors(loader):
+    for images, labels in one_line_errors(loader):
         images = images.to(device, non_blocking=True, memory_format=format_)
         yield images, labels.to(device, non_blocking=True)
 
@@ -191,6 +192,7 @@ class StreamedBatches:
         split: The listed files.
         training: Shuffled, augmented and full batches only, or in order and all images.
         workers: Number of worker processes that decode.
+        load: Makes batches of keys: `loaded`, or `dreal_lib.decoding.loaded_on_device`.
     """
 
     def __init__(
@@ -203,10 +205,11 @@ class StreamedBatches:
         seed: int = 0,
         channels_last: bool = False,
         workers: int = 4,
+        load: Callable[..., Iterator[tuple[Tensor, Tensor]]] = loaded,
     ):
         self.training, self.batch_size, self.seed = training, batch_size, seed
         self.device, self.workers, self.count = torch.device(device), workers, len(split)
-        self.channels_last = channels_last
+        self.channels_last, self.load = channels_last, load
         _refuse_small_split(self.count, batch_size, training)
         self.shard = distributed.shard(batch_size) if training else slice(None)
         size = [crops.image_size] * 2
@@ -236,15 +239,19 @@ class StreamedBatches:
         keys = [(int(i), derived_seed(self.seed, "augmentation", epoch, int(i))) for i in order]
         size, count = self.batch_size, _batch_count(len(order), self.batch_size, self.training)
         cut = [keys[step * size : (step + 1) * size][self.shard] for step in range(start, count)]
-        yield from loaded(self.files, cut, self.device, self.channels_last, self.workers)
+        yield from self.load(self.files, cut, self.device, self.channels_last, self.workers)
 
 
-def _one_line_errors(loader: DataLoader) -> Iterator[list[Tensor]]:
-    # A worker process hands its error over with a traceback in the message.
+def one_line_errors(loader: DataLoader) -> Iterator[Any]:
+    """What a loader yields; an error of a worker process without the traceback in its message."""
     try:
         yield from loader
+        return
     except UserError as error:
-        raise UserError(str(error).splitlines()[-1].split("UserError: ")[-1]) from None
+        line = str(error).splitlines()[-1].split("UserError: ")[-1]
+        # A circle through it would keep the worker processes, which then take seconds to end.
+        error.__traceback__ = None
+    raise UserError(line)
 
 
 def _batch_count(count: int, batch_size: int, training: bool) -> int:

@@ -11,11 +11,12 @@ from dreal_lib import records
 from dreal_lib.agent import Agent, reinforce
 from dreal_lib.backbones import create_model
 from dreal_lib.baseline import Baseline
-from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
+from dreal_lib.batches import CachedBatches, Crops, StreamedBatches, loaded
 from dreal_lib.blocks import find_maps
 from dreal_lib.boxes import open_objects
 from dreal_lib.cache import open_cache
 from dreal_lib.counterfactual import Bypass
+from dreal_lib.decoding import loaded_on_device, refuse_without_decoder
 from dreal_lib.evaluation import diagnose, evaluate
 from dreal_lib.images import ImageSet, content_fingerprint, open_image_set
 from dreal_lib.localization import can_explain, localize
@@ -36,14 +37,18 @@ def open_task(
     device: torch.device,
     seed: int = 0,
     workers: int = 4,
+    decode_on_device: bool = False,
 ) -> Task:
     """Data and network of a recipe; arguments as for `dreal_lib.runs.run`.
 
     Raises:
-        UserError: Images that cannot be used, or stages that do not exist.
+        UserError: Images that cannot be used, stages that do not exist, or no decoder on the
+            device.
     """
     images = open_image_set(root, recipe.classes)
-    train, val, fingerprint, note = open_batches(recipe, images, cache, device, seed, workers)
+    train, val, fingerprint, note = open_batches(
+        recipe, images, cache, device, seed, workers, decode_on_device
+    )
     learner = create_learner(recipe, len(images.classes), device, seed)
     # Before the training, so that stages that do not exist are refused before it.
     maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
@@ -74,8 +79,12 @@ def open_batches(
     device: torch.device,
     seed: int = 0,
     workers: int = 4,
+    decode_on_device: bool = False,
 ) -> tuple[Source, Source, str, str]:
-    """Batches for training and validation, the data's fingerprint, and a note for the user."""
+    """Batches for training and validation, the data's fingerprint, and a note for the user.
+
+    Images to judge are decoded by the workers always, so that errors are those of the same pixels.
+    """
     crops = Crops(recipe.image_size, recipe.resize, recipe.smallest_area)
     size, last = recipe.batch_size, recipe.channels_last
     if recipe.decoded_cache:
@@ -90,7 +99,11 @@ def open_batches(
         for split in (images.train, images.val)
         for file in split.files
     }
-    train = StreamedBatches(images.train, True, crops, size, device, seed, last, workers)
+    load = loaded
+    if decode_on_device:
+        refuse_without_decoder(device)
+        load = loaded_on_device
+    train = StreamedBatches(images.train, True, crops, size, device, seed, last, workers, load)
     val = StreamedBatches(images.val, False, crops, size, device, seed, last, workers)
     return train, val, content_fingerprint(sizes), ""
 

@@ -97,6 +97,9 @@ def train(
     device: Device = "auto",
     cache: Cache = Path("build/cache"),
     workers: Workers = 4,
+    decode: Annotated[
+        str, typer.Option(help="What decodes streamed JPEGs to train on: workers or device.")
+    ] = "workers",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
     max_minutes: MaxMinutes = None,
     checkpoint_minutes: Annotated[
@@ -149,6 +152,7 @@ def train(
             device=place,
             cache=cache,
             workers=workers,
+            decode=decode,
             pace=Pace(checkpoint_minutes, deadline),
             repeatable=deterministic,
             sync_bn=sync_bn,

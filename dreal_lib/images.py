@@ -6,6 +6,7 @@ palette and CMYK images are converted to RGB.
 """
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,21 @@ def read_image(path: Path) -> Image.Image:
         raise UserError(
             f"cannot decode image {path} ({reason}); replace or remove the file"
         ) from None
+
+
+def read_plain_jpeg(path: Path) -> bytes | None:
+    """The bytes of a JPEG file that any decoder understands alike: grey, or RGB kept as YCbCr.
+
+    None for every other file, also one that cannot be read: `read_image` says what is wrong.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:  # reads the header alone
+            kept_as_rgb = image.info.get("adobe_transform") == 0
+            plain = image.format == "JPEG" and image.mode in ("L", "RGB") and not kept_as_rgb
+    except Exception:  # on a damaged file, decoders raise what they like
+        return None
+    return content if plain else None
 
 
 def listing_stamp(split: Split) -> str:

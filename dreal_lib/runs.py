@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,13 +21,14 @@ from dreal_lib import classification, distributed, identification, records
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.determinism import deterministic
 from dreal_lib.environment import EnvironmentFacts, environment_facts
-from dreal_lib.errors import OutOfTime, UserError
+from dreal_lib.errors import OutOfTime, UserError, unknown_choice
 from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe, variant_names
 from dreal_lib.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.run_folder import locked
 from dreal_lib.task import Task
 from dreal_lib.training import AS_DEFAULT, Listener, Pace, Progress, Trainer, actor_weights
 
+DECODERS = ("workers", "device")
 OPENERS = {"classification": classification.open_task, "retrieval": identification.open_task}
 BEST = {
     "classification": lambda epoch: epoch.top1_error_pct,
@@ -76,6 +78,7 @@ def run(
     device: torch.device | None = None,
     cache: Path = Path("build/cache"),
     workers: int = 4,
+    decode: str = "workers",
     pace: Pace = AS_DEFAULT,
     repeatable: bool = False,
     sync_bn: bool = False,
@@ -93,6 +96,8 @@ def run(
         device: Where; a GPU if there is one by default.
         cache: Where decoded images are kept.
         workers: Processes that decode streamed images.
+        decode: What decodes streamed training images: those "workers", or the "device", for which
+            they read the files (`dreal_lib.decoding`).
         pace: When checkpoints are written, and when to stop.
         repeatable: Deterministic algorithms only (`dreal_lib.determinism`).
         sync_bn: BatchNorm over the global batch, on several GPUs.
@@ -110,12 +115,13 @@ def run(
     """
     device = device or choose_device()
     origin = Origin(
-        command_of(recipe, seed, repeatable, sync_bn),
+        command_of(recipe, seed, repeatable, sync_bn, decode),
         environment_facts(device, world_size=distributed.world_size()),
     )
+    open_task = _opener(recipe, decode)
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
-            task = OPENERS[recipe.task](recipe, data_root, cache, device, seed, workers)
+            task = open_task(recipe, data_root, cache, device, seed, workers)
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
         if task.note:
@@ -142,6 +148,25 @@ def run(
             except OutOfTime:
                 raise _out_of_time(trainer, task, records_root, origin) from None
             return _finish(trainer, task, records_root, origin)
+
+
+def _opener(recipe: Recipe, decode: str) -> Callable[..., Task]:
+    """What opens the recipe's task; a decoder that would have nothing to do is refused."""
+    if decode not in DECODERS:
+        raise unknown_choice("decoder", decode, DECODERS)
+    if decode == "workers":
+        return OPENERS[recipe.task]
+    if recipe.task != "classification":
+        raise UserError(
+            f"--decode device is there for class folders alone, and {recipe.name} trains on "
+            f"identities; leave it out"
+        )
+    if recipe.decoded_cache:
+        raise UserError(
+            f"--decode device has nothing to decode: {recipe.name} trains on images that were "
+            f"decoded before (decoded_cache: true); leave it out, or --set decoded_cache=false"
+        )
+    return partial(classification.open_task, decode_on_device=True)
 
 
 def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
@@ -285,7 +310,13 @@ def _write_companions(
     )
 
 
-def command_of(recipe: Recipe, seed: int, repeatable: bool = False, sync_bn: bool = False) -> str:
+def command_of(
+    recipe: Recipe,
+    seed: int,
+    repeatable: bool = False,
+    sync_bn: bool = False,
+    decode: str = "workers",
+) -> str:
     """The command that makes this run, with DATA for the data root (no path of any machine)."""
     parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
     if recipe.variant not in (None, *variant_names()):
@@ -295,6 +326,7 @@ def command_of(recipe: Recipe, seed: int, repeatable: bool = False, sync_bn: boo
         parts += ["--variant", recipe.variant]
     parts += ["--deterministic"] if repeatable else []
     parts += ["--sync-bn"] if sync_bn else []
+    parts += ["--decode", decode] if decode != "workers" else []  # its pixels may round otherwise
     return shlex.join([*parts, "--seed", str(seed), "--data", "DATA"])
 
 

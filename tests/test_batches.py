@@ -1,6 +1,7 @@
 """Batches: which images, cut how, and that an epoch can be entered at any step."""
 
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -262,3 +263,4 @@ def test_a_corrupt_file_is_one_line_even_from_a_worker(images, workers):
         list(source.epoch())
     assert str(caught.value).startswith(f"cannot decode image {broken}")
     assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()

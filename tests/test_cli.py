@@ -187,7 +187,10 @@ def test_an_empty_data_folder(refused, tmp_path):
     assert "holds no class folders" in refused(*train_words(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize("more", [(), ("--set", "decoded_cache=false", "--workers", "2")])
+STREAMED = ("--set", "decoded_cache=false", "--workers", "2")
+
+
+@pytest.mark.parametrize("more", [(), STREAMED, (*STREAMED, "--decode", "device")])
 def test_a_corrupt_image(refused, data, tmp_path, more):
     broken = data / "train" / "bee" / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
