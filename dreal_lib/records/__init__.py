@@ -2,7 +2,8 @@
 
 A record is enough to rebuild every page: no page needs weights that a clone does not have. Each
 file is written whole or not at all, and each companion's SHA-256 stands in the record. The fields
-are those of `dreal_lib.records.schema`; `dreal_lib.records.files` says where a record lies.
+are those of `dreal_lib.records.schema`; `dreal_lib.records.files` says where a record lies. What
+other code needs of them is imported from `dreal_lib.records` itself.
 """
 
 from dreal_lib.records.companions import companion_path as companion_path
