@@ -3,19 +3,23 @@
 #   snakemake --cores 2                                          a pair of runs a task, rendered data
 #   snakemake --cores 2 --config rows=all seeds=0,1,2            every row, three seeds
 #   snakemake --cores 2 --config rows=table_3                    a table's rows
+#   snakemake --cores 2 --config rows=fig_6                      the rows that a page shows
 #   snakemake --cores 2 --config profile=desktop variant=two_cores data=DATA
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from dreal_lib.backlog import rows_of, tasks_of
 from dreal_lib.dependencies import files_of_a_run, files_reached
 from dreal_lib.parameters import PAGES, RETRIEVAL_PAGES
+from dreal_lib.planned_runs import PlannedRuns
 from dreal_lib.recipes import task_of
 from dreal_lib.records import scale_name
+from snakemake.logging import logger
 
 PROFILE = config.get("profile", "smoke")
 VARIANT = config.get("variant") or None
-SEEDS = str(config.get("seeds", "0")).split(",")
+SEEDS = list(dict.fromkeys(str(config.get("seeds", "0")).split(",")))
 SCALE = scale_name(PROFILE, VARIANT)
 # Each task learns from rendered images of its own; a set that is given fits one of them.
 RENDERED = {
@@ -25,6 +29,9 @@ RENDERED = {
 GIVEN = Path(config["data"]) if config.get("data") else None
 DATA = {task: GIVEN for task in tasks_of(GIVEN)} if GIVEN else RENDERED
 ROWS = rows_of(config.get("rows", "pair"), GIVEN)
+
+if config.get("planned"):  # a dry run leaves there which runs it would make
+    logger.addHandler(PlannedRuns(config["planned"]))
 
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
@@ -37,6 +44,7 @@ def of_project(files) -> list[str]:
     return [str(path.relative_to(Path.cwd())) for path in files]
 
 
+@cache
 def sources(row: str) -> list[str]:
     """What decides a row's run: its code and its recipe; a change elsewhere runs nothing again."""
     return of_project(files_of_a_run(task_of(row), row, PROFILE, VARIANT))
@@ -48,6 +56,7 @@ def manifest(task: str) -> list[str]:
     return [str(path)] if DATA is RENDERED or path.exists() else []
 
 
+@cache
 def sources_hash(row: str) -> str:
     """Names a run's folder, so that a checkpoint is continued only by the code that wrote it."""
     files = [Path(file) for file in sources(row)]
@@ -81,6 +90,8 @@ rule all:
         "build/book/_build/html/index.html",
 
 
+# Not this shell's standard input, which holds a batch's lock (dreal_lib/one_batch.py): rendering
+# processes do not end by themselves if the one that started them is killed.
 rule rendered_objects:
     input:
         generator("classification"),
@@ -91,7 +102,7 @@ rule rendered_objects:
         "build/logs/embedded.log",
     shell:
         "rm -rf build/data/embedded && dreal prepare embedded build/data/embedded"
-        " --workers {threads} > {log} 2>&1"
+        " --workers {threads} < /dev/null > {log} 2>&1"
 
 
 rule rendered_figures:
@@ -104,7 +115,7 @@ rule rendered_figures:
         "build/logs/embedded-figures.log",
     shell:
         "rm -rf build/data/embedded-figures && dreal prepare embedded-figures build/data/embedded-figures"
-        " --workers {threads} > {log} 2>&1"
+        " --workers {threads} < /dev/null > {log} 2>&1"
 
 
 rule train:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dreal_lib.errors import UserError, unknown_choice
+from dreal_lib.page_rows import rows_of_page
+from dreal_lib.parameters import PAGES
 from dreal_lib.recipes import recipe_names, task_of
 from dreal_lib.records import find_records
 
@@ -30,12 +32,13 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
     """The rows of a batch, of the tasks that the data serve.
 
     Args:
-        rows: "pair" (one of each task), "all", or tables and rows with commas between, such as
-            "table_3" or "table_1/se_resnet50_baseline,ablations".
+        rows: "pair" (one of each task), "all", or tables, rows and pages of the book with commas
+            between, such as "table_3", "table_1/se_resnet50_baseline,ablations" or "fig_6". A page
+            stands for the rows that it shows (`dreal_lib.page_rows`).
         data: A prepared set, or None for the rendered ones.
 
     Raises:
-        UserError: No such table or row, or none that these data serve.
+        UserError: No such table, row or page, a page without runs, or none that these data serve.
     """
     tasks = tasks_of(data)
     if rows == "pair":
@@ -43,13 +46,8 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
     every = recipe_names()
     if rows == "all":
         return [row for row in every if task_of(row) in tasks]
-    wanted = rows.split(",")
-    known = {*every, *(row.split("/")[0] for row in every)}
-    for name in wanted:
-        if name not in known:
-            raise unknown_choice("table or row", name, sorted(known))
-    chosen = [row for row in every if row in wanted or row.split("/")[0] in wanted]
-    found = [row for row in chosen if task_of(row) in tasks]
+    wanted = {row for name in rows.split(",") for row in _rows_named(name.strip(), every)}
+    found = [row for row in every if row in wanted and task_of(row) in tasks]
     if not found:
         raise UserError(
             f"these data are for {' and '.join(tasks)}, and {rows} is not; give other --data"
@@ -57,8 +55,26 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
     return found
 
 
-def by_information(rows: Iterable[str], seeds: Iterable[int]) -> list[Run]:
-    """Every row with every seed, most informative first.
+def _rows_named(name: str, every: Sequence[str]) -> list[str]:
+    """What one name of `rows_of` stands for."""
+    if not name:
+        raise UserError(
+            "--only takes tables, rows or pages with single commas between, and one of them is "
+            "empty; try table_3 or table_3,fig_6"
+        )
+    tables = dict.fromkeys(row.split("/")[0] for row in every)
+    if name in every:
+        return [name]
+    if name in tables:
+        return [row for row in every if row.startswith(f"{name}/")]
+    if name in PAGES:
+        return rows_of_page(name)
+    choices = dict.fromkeys([*tables, *PAGES, *every])
+    raise unknown_choice("table, row or page", name, choices)
+
+
+def by_information(runs: Iterable[Run]) -> list[Run]:
+    """The runs, most informative first.
 
     SE-50 and SRM-50 come first, seed by seed with baseline and reinforced side by side, as a
     difference needs both and its interval several; then the rest of Table 1, Table 2, Table 3 and
@@ -71,7 +87,7 @@ def by_information(rows: Iterable[str], seeds: Iterable[int]) -> list[Run]:
         headline = max(group, 1)  # the first two are one group
         return (headline, seed, group, row)
 
-    return sorted(((row, seed) for row in rows for seed in seeds), key=key)
+    return sorted(runs, key=key)
 
 
 def missing(

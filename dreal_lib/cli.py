@@ -213,14 +213,19 @@ def reproduce(
         bool, typer.Option("--all", help="Every row of every table, not one pair of each.")
     ] = False,
     only: Annotated[
-        str | None, typer.Option(help="Tables or rows, comma-separated, e.g. table_3.")
+        str | None,
+        typer.Option(
+            help="Tables, rows, or pages of the book, comma-separated, e.g. table_3,fig_6."
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     data: Annotated[
         Path | None, typer.Option(help="Prepared images; the embedded data by default.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.", min=0)] = 0,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be run.")] = False,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option(help="Only say what would be run, and about how long training takes.")
+    ] = False,
     missing: Annotated[
         bool, typer.Option(help="Only train rows without a record, most informative first.")
     ] = False,
@@ -236,19 +241,26 @@ def reproduce(
 
       dreal reproduce --only table_3
 
+      dreal reproduce --only fig_6 --seeds 7
+
+      dreal reproduce --all --dry-run
+
       dreal reproduce --profile desktop --variant two_cores --data DATA
 
       dreal reproduce --missing --profile desktop --data DATA --seeds 0,1,2 --max-minutes 55
     """
     from dreal_lib.workflow import reproduce as run_workflow
 
+    if everything and only is not None:
+        raise UserError("--all trains every row and --only some of them; leave one of the two out")
+    chosen = "pair" if only is None else only
     status = run_workflow(
         profile=profile,
         variant=variant,
-        rows="all" if everything else only or "pair",
+        rows="all" if everything else chosen,
         seeds=seeds,
         data=data,
-        jobs=jobs or os.cpu_count() or 1,
+        jobs=jobs,
         dry_run=dry_run,
         only_missing=missing,
         max_minutes=max_minutes,

@@ -13,6 +13,7 @@ from dreal_lib.workflow import reproduce
 DEFAULTS = {"profile": "smoke", "variant": None, "rows": "pair", "data": None}
 DEFAULTS |= {"jobs": 1, "dry_run": False}
 SEEDS = {"seeds": "98765"}  # nobody has run it
+LOCK = object()
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def asked(monkeypatch):
     asked = SimpleNamespace(calls=[], statuses=[], takes=0.0)
     now = [time.time()]
 
-    def run(command, env, check):
+    def run(command, env, stdin, check):
+        assert stdin is LOCK  # else processes of a killed batch would not be waited for
         files = [word for word in command if word.endswith(".json")]
         asked.calls.append((files, env.get(VARIABLE)))
         now[0] += asked.takes
@@ -30,7 +32,7 @@ def asked(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(workflow.subprocess, "run", run)
     monkeypatch.setattr(workflow.time, "time", lambda: now[0])
-    monkeypatch.setattr(workflow, "_only_one", lambda folder: nullcontext())
+    monkeypatch.setattr(workflow, "only_one", lambda folder, deadline: nullcontext(LOCK))
     return asked
 
 
@@ -69,6 +71,14 @@ def test_missing_rows_are_trained_in_order_until_the_time_is_up(asked):
         for network in ("se", "srm")
         for method in ("baseline", "reinforced")
     ]
+
+
+def test_a_page_alone_and_a_seed_given_twice(asked):
+    arguments = DEFAULTS | {"rows": "fig_6", "seeds": "98765,98765"}
+    assert reproduce(**arguments, max_minutes=10) == 0
+    (runs, _), (everything, _) = asked.calls
+    assert runs == ["build/records/smoke/table_1/se_resnet50_reinforced/seed98765.json"]
+    assert everything == []  # the whole book, as ever
 
 
 def test_a_failing_row_ends_the_batch(asked):

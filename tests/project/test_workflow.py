@@ -1,6 +1,7 @@
 """`dreal reproduce`: the graph that the Snakefile makes of it, and bad input."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -48,10 +49,38 @@ def test_a_table_alone(capfd):
     assert jobs["train"] == sum(name.startswith("table_3/") for name in recipe_names()) == 4
 
 
+def test_the_runs_of_a_page_and_what_they_may_take(capfd):
+    assert reproduce(**DEFAULTS | {"rows": "fig_6,retrieval", "seeds": "98765", "jobs": 2}) == 0
+    out = capfd.readouterr().out
+    told = out[out.index("4 runs would be trained:") :].splitlines()[1:]
+    wanted = ["table_1/se_resnet50_reinforced", *(row for row in recipe_names() if "_2/" in row)]
+    assert [line.split()[:3] for line in told[:4]] == [[row, "seed", "98765:"] for row in wanted]
+    assert all(re.search(r": about \d+ min \d\d s \(.+ run.* of this row; ", t) for t in told[:4])
+    assert re.match(r"training in all: about .* min .* s; with --jobs 2: about ", told[4])
+    assert "rendering, notebooks and book are not counted" in told[5]
+    assert len(told) == 6
+
+
+def test_missing_rows_are_estimated_too(capfd):
+    arguments = DEFAULTS | {"rows": "fig_6,table_3", "seeds": "98765", "only_missing": True}
+    assert reproduce(**arguments) == 0
+    first, second, *told = capfd.readouterr().out.splitlines()
+    assert (first, second) == ("5 of 5 runs have no record", "5 runs would be trained:")
+    assert "of this row" in told[0]
+    assert all("of classification, none of this row" in line for line in told[1:5])
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rows": "table_4"}, "unknown table or row 'table_4'"),
+        ({"rows": "table_4"}, "unknown table, row or page 'table_4'"),
+        ({"rows": "fig_7"}, "did you mean 'fig_6'.*spatial_maps"),
+        ({"rows": "table_1,"}, "one of them is empty"),
+        ({"rows": ""}, "one of them is empty"),
+        ({"rows": "fig_1"}, "no training run enters the page fig_1; `make book`"),
+        ({"seeds": ""}, "try 0,1,2"),
+        ({"jobs": -1}, "--jobs is how many runs go on at a time; got -1"),
+        ({"data": Path("nowhere")}, "--data 'nowhere' is no folder"),
         ({"profile": "smok"}, "did you mean 'smoke'"),
         ({"variant": "two_core"}, "did you mean 'two_cores'"),
         ({"seeds": "0;1"}, "try 0,1,2"),
