@@ -125,6 +125,7 @@ def ratio_table(ratios: dict[str, float]) -> Table:
 INPUT = {
     "cached": "Images per second, decoded set, 48 px",
     "streamed": "Images per second, JPEG files of 500 x 375 to 224 px",
+    "on_device": "Images per second, the same files by `--decode device`",
     "nvjpeg": "Images per second, the same files decoded on the GPU (decoding alone)",
     "baseline": "Share of a baseline step spent waiting, profile smoke",
     "reinforced": "Share of a reinforced step spent waiting, profile smoke",

@@ -63,3 +63,15 @@ def test_the_committed_benchmarks_are_complete():
         row.what for row in found.rows
     }
     assert len(costs.read_ratios()) >= 5
+
+
+def test_a_path_that_was_not_measured_has_no_line():
+    found = {"workers": 2, "waiting_share": {"baseline": 0.031}}
+    speeds = {"cached": 14548.2, "streamed": 481.4}
+    short = costs.input_table(found | {"images_per_second": speeds})
+    whole = costs.input_table(found | {"images_per_second": speeds | {"on_device": 426.6}})
+    (added,) = set(whole.rows) - set(short.rows)
+    assert "--decode device" in added[0]
+    assert str(added[1]).startswith("427")
+    assert [row for row in whole.rows if row != added] == list(short.rows)
+    assert [str(row[1]).split()[0] for row in short.rows] == ["14,548", "481", "3.1"]

@@ -5,7 +5,9 @@
   a reinforced one.
 - Streamed: JPEG files of 500 x 375 pixels through torchvision's v2 transforms to 224 px, one worker
   for each core.
-- nvJPEG: the same files decoded on the GPU, where there is one.
+- Decoded on the device: the same files by `--decode device`, whose workers read and no more; on a
+  CPU one thread then decodes and cuts.
+- nvJPEG: the same files decoded on the GPU, where there is one, and nothing else.
 
 Images are smoothed noise in a temporary folder. The clock counts, as waiting uses no processor; so
 the machine must have nothing else to do.
@@ -31,8 +33,9 @@ from torchvision.io import decode_jpeg, read_file
 from dreal_lib.agent import reinforce
 from dreal_lib.backbones import create_model
 from dreal_lib.baseline import Baseline
-from dreal_lib.batches import CachedBatches, Crops, StreamedBatches
+from dreal_lib.batches import CachedBatches, Crops, StreamedBatches, loaded
 from dreal_lib.cache import CachedSet
+from dreal_lib.decoding import loaded_on_device
 from dreal_lib.environment import PROJECT_ROOT
 from dreal_lib.images import Split
 from dreal_lib.recipes import load_recipe
@@ -113,12 +116,19 @@ def main() -> None:
             channels_last=recipe.channels_last,
         )  # fmt: skip
         files = photographs(Path(folder), FILES)
-        large = StreamedBatches(files, True, Crops(224, 256), 16, DEVICE, workers=workers)
+        large, on_device = (
+            StreamedBatches(files, True, Crops(224, 256), 16, DEVICE, workers=workers, load=load)
+            for load in (loaded, loaded_on_device)
+        )
         torch.manual_seed(0)
         model = create_model(recipe.trained_model, CLASSES, width=recipe.width, stem=recipe.stem)
         model.to(DEVICE, memory_format=torch.channels_last)
         found = {
-            "images_per_second": {"cached": speed(small.epoch()), "streamed": speed(large.epoch())},
+            "images_per_second": {
+                "cached": speed(small.epoch()),
+                "streamed": speed(large.epoch()),
+                "on_device": speed(on_device.epoch()),
+            },
             "waiting_share": {
                 "baseline": waiting(small, Baseline(model)),
                 "reinforced": waiting(small, reinforce(model)),
