@@ -71,7 +71,7 @@ def test_clean_keeps_the_environment(checkout: Path):
     assert not (checkout / "build").exists()
 
 
-@pytest.mark.parametrize("failing", [None, "setup", "test", "reproduce"])
+@pytest.mark.parametrize("failing", [None, "setup", "test", "reproduce", "browser"])
 def test_ci_run_reports_each_step_and_fails_with_any(tmp_path: Path, failing: str | None):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
@@ -84,7 +84,9 @@ def test_ci_run_reports_each_step_and_fails_with_any(tmp_path: Path, failing: st
         text=True,
         check=False,
     )
-    steps = ["setup"] if failing == "setup" else ["setup", "test", "reproduce"]
+    steps = (
+        ["setup"] if failing == "setup" else ["setup", "chromium", "test", "reproduce", "browser"]
+    )
     made = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("made ")]
     assert made == steps
     assert (result.returncode == 0) == (failing is None)

@@ -40,7 +40,7 @@ def test_own_images(tmp_path):
             for index in range(count):
                 pixels = generator.integers(0, 255, (40, 52, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.jpg")
-    commands = re.findall(r"\$ dreal (train \S+) --data PATH", block("console"))
+    commands = re.findall(r"\$ dreal (train table_1/\S+) --data PATH", README)
     assert len(commands) == 2
     for command in commands:
         quick = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "image_size=32"]
