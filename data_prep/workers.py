@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,10 +24,17 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _ignore_interrupts() -> None:
+def _follow_the_parent() -> None:
     # Ctrl-C reaches the whole process group; the parent alone answers it, and ends the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A parent that is killed cannot end it, and a worker would wait for its next job for ever.
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 @contextmanager
@@ -61,7 +69,7 @@ def made_in_order(
         return
     # Workers use numpy and Pillow alone, so forking is safe, and quicker than a fresh start.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_the_parent)
     try:
         with _interrupts_held_back():  # until all workers are started, and know what to ignore
             results = pool.map(make, jobs, chunksize=16)

@@ -27,6 +27,7 @@ from dreal_lib import (
 from dreal_lib.environment import PROJECT_ROOT
 from dreal_lib.errors import UserError
 from dreal_lib.notebooks import execute_notebook as execute_notebook
+from dreal_lib.page_rows import rows_of_page
 from dreal_lib.parameters import PAGES, Parameters, check_parameters
 from dreal_lib.provenance import footer_markdown
 from dreal_lib.records import StoredRecord, find_records
@@ -181,8 +182,9 @@ class Page:
         """The runs that this page is made of."""
         if not self._about_one_network:
             return self.comparison.runs
-        if self.name == "fig_6":
-            return list(self._network.reinforced.runs)
+        rows = self._network_rows
+        if len(rows) == 1:
+            return list(rows[0].runs)
         return [run for runs in self.pair() for run in runs]
 
     def pair(self) -> tuple[list[StoredRecord], list[StoredRecord]]:
@@ -198,10 +200,10 @@ class Page:
 
     @property
     def _network_rows(self) -> list[compare.Row]:
-        """What a page about one network needs: for Fig. 6, which is about critics, no baseline."""
+        """What a page about one network shows; of Fig. 6, which is about critics, one row."""
+        shown = rows_of_page(self.name, self.parameters.network)
         network = self._network
-        rows = [network.baseline, network.reinforced]
-        return rows[1:] if self.name == "fig_6" else rows
+        return [row for row in (network.baseline, network.reinforced) if row.recipe in shown]
 
     @property
     def _about_one_network(self) -> bool:
