@@ -54,7 +54,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    with parent.stdout:
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
     assert all(alive(pid) for pid in workers)
     parent.kill()
     parent.wait()
