@@ -63,6 +63,21 @@ Workers = Annotated[int, typer.Option(help="Processes that decode streamed image
 MaxMinutes = Annotated[
     float | None, typer.Option(help="Stop in time, with status 75; the same command goes on.")
 ]
+Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
+RunFolder = Annotated[
+    Path | None, typer.Option(help="Folder of checkpoint and weights; build/runs/... if unset.")
+]
+Decode = Annotated[
+    str, typer.Option(help="What decodes streamed JPEGs to train on: workers or device.")
+]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)]
+CheckpointMinutes = Annotated[
+    float, typer.Option(help="Between checkpoints in an epoch; 0: at its end alone.", min=0)
+]
+Deterministic = Annotated[
+    bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
+]
+SyncBN = Annotated[bool, typer.Option("--sync-bn", help="BatchNorm over the batches of all GPUs.")]
 STOPPED = 130  # the shell's status for a program ended by Ctrl-C
 
 
@@ -89,28 +104,18 @@ def train(
     profile: Profile = "smoke",
     variant: Variant = None,
     overrides: Set = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoint and weights; build/runs/... if unset.")
-    ] = None,
+    seed: Seed = 0,
+    run: RunFolder = None,
     records: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("build/records"),
     device: Device = "auto",
     cache: Cache = Path("build/cache"),
     workers: Workers = 4,
-    decode: Annotated[
-        str, typer.Option(help="What decodes streamed JPEGs to train on: workers or device.")
-    ] = "workers",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
+    decode: Decode = "workers",
+    threads: Threads = 0,
     max_minutes: MaxMinutes = None,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(help="Between checkpoints in an epoch; 0: at its end alone.", min=0)
-    ] = 10.0,
-    deterministic: Annotated[
-        bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
-    ] = False,
-    sync_bn: Annotated[
-        bool, typer.Option("--sync-bn", help="BatchNorm over the batches of all GPUs.")
-    ] = False,
+    checkpoint_minutes: CheckpointMinutes = 10.0,
+    deterministic: Deterministic = False,
+    sync_bn: SyncBN = False,
 ) -> None:
     """Train one row and write its record. Run again, it continues where it stopped.
 
@@ -131,7 +136,6 @@ def train(
     import torch
 
     from dreal_lib import distributed, runs
-    from dreal_lib import records as recording
     from dreal_lib.display import TrainingDisplay
     from dreal_lib.recipes import load_recipe, parse_overrides
     from dreal_lib.training import Pace
@@ -139,9 +143,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
-    scale = recording.scale_name(chosen.profile, chosen.variant)
-    folder = run or Path("build/runs") / scale / chosen.name / f"seed{seed}"
-    place = runs.choose_device(device)
+    folder, place = run or runs.folder_of(chosen, seed), runs.choose_device(device)
     with distributed.joined(place), TrainingDisplay(chosen, folder) as display:
         path = runs.run(
             chosen,

@@ -16,7 +16,10 @@ RECORDED_DISTRIBUTIONS = ("dreal-companion", "torch", "torchvision", "numpy", "p
 
 
 class Git(BaseModel):
-    """The commit a run was made from; None where there is no git or no commit."""
+    """The commit a run was made from; None where there is no git or no commit.
+
+    `clean`: from it alone, without uncommitted changes and without other code at an earlier start.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     commit: str | None

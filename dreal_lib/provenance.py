@@ -118,7 +118,7 @@ def _data(record: Record) -> str:
 def _commit(record: Record) -> str:
     if record.git.commit is None:
         return "none (not run in a clone)"
-    state = {True: "clean", False: "with uncommitted changes", None: "state unknown"}
+    state = {True: "clean", False: "and code besides it", None: "state unknown"}
     return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
 
 

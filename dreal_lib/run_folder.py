@@ -57,6 +57,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether `load_last` has something to read, be it damaged."""
+    return any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS, _NEXT))
+
+
 def save_last(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     """Writes a checkpoint; the one before it is kept. Arguments as for `save_checkpoint`.
 

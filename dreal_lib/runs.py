@@ -1,47 +1,29 @@
 """A run from recipe to record: data, network, training, evaluation, and what it leaves behind."""
 
-import json
-import math
 import os
-import resource
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import torch
 from pydantic import ValidationError
 
 from dreal_lib import classification, distributed, identification, records
 from dreal_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.determinism import deterministic
-from dreal_lib.environment import EnvironmentFacts, environment_facts
+from dreal_lib.environment import environment_facts
 from dreal_lib.errors import OutOfTime, UserError, unknown_choice
-from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe, variant_names
+from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe
 from dreal_lib.run_folder import WEIGHTS as WEIGHTS
-from dreal_lib.run_folder import locked
+from dreal_lib.run_folder import has_checkpoint, locked
+from dreal_lib.run_record import Origin, judged, record_run
+from dreal_lib.run_record import command_of as command_of
 from dreal_lib.task import Task
-from dreal_lib.training import AS_DEFAULT, Listener, Pace, Progress, Trainer, actor_weights
+from dreal_lib.training import AS_DEFAULT, Listener, Pace, Trainer, actor_weights
 
 DECODERS = ("workers", "device")
 OPENERS = {"classification": classification.open_task, "retrieval": identification.open_task}
-BEST = {
-    "classification": lambda epoch: epoch.top1_error_pct,
-    "retrieval": lambda epoch: -epoch.map_step_pct,
-}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a run was started by and on, read before it begins: the checkout may move meanwhile."""
-
-    command: str
-    environment: EnvironmentFacts
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -113,49 +95,87 @@ def run(
         OutOfTime: The pace's deadline came; call again to continue. A partial record lies under
             `partial_root(records_root)` if an epoch was judged.
     """
-    device = device or choose_device()
-    origin = Origin(
-        command_of(recipe, seed, repeatable, sync_bn, decode),
-        environment_facts(device, world_size=distributed.world_size()),
-    )
-    open_task = _opener(recipe, decode)
+    device, resumes = device or choose_device(), has_checkpoint(folder)
+    command = command_of(recipe, seed, repeatable, sync_bn, decode)
+    origin = Origin(command, environment_facts(device, world_size=distributed.world_size()))
+    open_task = _opener(recipe, decode, resumes)
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
-            task = open_task(recipe, data_root, cache, device, seed, workers)
+            task = open_task(data_root, cache, device, seed, workers)
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
         if task.note:
             note(task.note)
         with nullcontext() if distributed.rank() else locked(folder):
-            trainer = Trainer(
-                task.learner,
-                recipe,
-                task.train,
-                task.validate,
-                metric_names(task),
-                folder,
-                seed,
-                task.facts.fingerprint,
-                task.parts,
-                listener,
-                pace,
-                note,
-            )
-            if trainer.progress.epoch or trainer.progress.step:
-                note(f"continuing {folder} at epoch {trainer.progress.epoch + 1}")
-            try:
-                trainer.run()
-            except OutOfTime:
-                raise _out_of_time(trainer, task, records_root, origin) from None
-            return _finish(trainer, task, records_root, origin)
+            trainer = _trainer(task, recipe, folder, seed, listener, pace, note)
+            if resumes:
+                _look_back(trainer, note)
+            return _trained(trainer, task, records_root, origin.after(trainer.progress, note))
 
 
-def _opener(recipe: Recipe, decode: str) -> Callable[..., Task]:
-    """What opens the recipe's task; a decoder that would have nothing to do is refused."""
+def _trainer(
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    listener: Listener,
+    pace: Pace,
+    note: Callable[[str], None],
+) -> Trainer:
+    return Trainer(
+        task.learner,
+        recipe,
+        task.train,
+        task.validate,
+        metric_names(task),
+        folder,
+        seed,
+        task.facts.fingerprint,
+        task.parts,
+        listener,
+        pace,
+        note,
+    )
+
+
+def _look_back(trainer: Trainer, note: Callable[[str], None]) -> None:
+    """Says where a run goes on."""
+    if not trainer.progress.begun:  # it would train from other weights than its recipe names
+        raise UserError(
+            f"the checkpoint in {trainer.folder} went away while the run was being opened; "
+            f"put it back, or give the same command again to start anew"
+        )
+    note(f"continuing {trainer.folder} at epoch {trainer.progress.epoch + 1}")
+
+
+def _trained(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
+    """Trains to the end and records it, or leaves a partial record when time is up."""
+    try:
+        trainer.run()
+    except OutOfTime:
+        raise _out_of_time(trainer, task, records_root, origin) from None
+    return _finish(trainer, task, records_root, origin)
+
+
+def _without_initial_weights(recipe: Recipe) -> Recipe:
+    """For a network whose weights are all replaced: no use in fetching ImageNet's."""
+    if isinstance(recipe, RetrievalRecipe):
+        return recipe.model_copy(update={"pretrained": False})
+    return recipe
+
+
+def _opener(recipe: Recipe, decode: str, resumes: bool = False) -> Callable[..., Task]:
+    """Opens the recipe's task; a decoder that would have nothing to do is refused."""
     if decode not in DECODERS:
         raise unknown_choice("decoder", decode, DECODERS)
-    if decode == "workers":
-        return OPENERS[recipe.task]
+    if decode == "device":
+        _refuse_nothing_to_decode(recipe)
+    opened = _without_initial_weights(recipe) if resumes else recipe
+    options = {"decode_on_device": True} if decode == "device" else {}
+    return partial(OPENERS[recipe.task], opened, **options)
+
+
+def _refuse_nothing_to_decode(recipe: Recipe) -> None:
     if recipe.task != "classification":
         raise UserError(
             f"--decode device is there for class folders alone, and {recipe.name} trains on "
@@ -166,7 +186,6 @@ def _opener(recipe: Recipe, decode: str) -> Callable[..., Task]:
             f"--decode device has nothing to decode: {recipe.name} trains on images that were "
             f"decoded before (decoded_cache: true); leave it out, or --set decoded_cache=false"
         )
-    return partial(classification.open_task, decode_on_device=True)
 
 
 def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
@@ -179,7 +198,7 @@ def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) ->
         actor_weights(task.learner),
         {"task": recipe.task, "recipe": recipe.model_dump(mode="json")},
     )
-    records.write_record(_record(trainer, task, weights_hash, path, origin), path)
+    record_run(trainer, task, weights_hash, path, origin)
     partial = _path_of(trainer, partial_root(records_root))
     for kind in ("history", "blocks", "figure_data"):
         records.companion_path(partial, kind).unlink(missing_ok=True)
@@ -191,15 +210,21 @@ def _out_of_time(trainer: Trainer, task: Task, records_root: Path, origin: Origi
     """What to raise, after the partial record is written (if any epoch was judged)."""
     progress = trainer.progress
     left = "no epoch is judged yet, so there is no partial record"
-    if _judged(task, progress):
+    if judged(task, progress):
         path = _path_of(trainer, partial_root(records_root))
         if not distributed.rank():
-            records.write_record(_record(trainer, task, None, path, origin), path)
+            record_run(trainer, task, None, path, origin)
         left = f"partial record: {path}"
     return OutOfTime(
         f"time is up after epoch {progress.epoch}, step {progress.step}; the same command goes on "
         f"from the checkpoint ({left})"
     )
+
+
+def folder_of(recipe: Recipe, seed: int) -> Path:
+    """Where a run's checkpoints and weights go unless another place is named."""
+    scale = records.scale_name(recipe.profile, recipe.variant)
+    return Path("build/runs") / scale / recipe.name / f"seed{seed}"
 
 
 def partial_root(records_root: Path) -> Path:
@@ -238,101 +263,7 @@ def evaluate_weights(
             f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
             f"the version that wrote it"
         ) from None
-    if isinstance(recipe, RetrievalRecipe):  # no use in fetching weights that are replaced
-        recipe = recipe.model_copy(update={"pretrained": False})
+    recipe = _without_initial_weights(recipe)
     task = OPENERS[recipe.task](recipe, data_root, cache, device, workers=workers)
     load_weights(task.learner.actor, tensors, path)
     return task.validate(None)
-
-
-def _judged(task: Task, progress: Progress) -> list:
-    """The metrics of the epochs that were evaluated."""
-    fields = task.metrics.model_fields
-    rows = [{name: row[name] for name in fields} for row in progress.history]
-    return [task.metrics(**row) for row in rows if not any(map(math.isnan, row.values()))]
-
-
-def _record(
-    trainer: Trainer, task: Task, weights_sha256: str | None, path: Path, origin: Origin
-) -> records.Record:
-    """Writes the record's companions, then makes the record that names them.
-
-    A partial record has no weights, and no figure data, which take a pass over all images.
-    """
-    recipe, progress, device = trainer.recipe, trainer.progress, trainer.device
-    epochs = _judged(task, progress)
-    environment = origin.environment
-    complete = progress.epoch == recipe.epochs
-    return records.RECORD_TYPES[recipe.task](
-        recipe=recipe.name,
-        recipe_hash=recipe.hash,
-        profile=recipe.profile,
-        variant=recipe.variant,
-        overrides=recipe.overrides,
-        settings=recipe.model_dump(mode="json"),
-        network=recipe.network,
-        method=recipe.method,
-        seed=trainer.seed,
-        complete=complete,
-        git=environment.git,
-        versions=environment.versions,
-        hardware=environment.hardware,
-        data=task.facts,
-        wall_seconds=progress.wall_seconds,
-        images_per_second=progress.images / progress.train_seconds,
-        peak_memory_mib=peak_memory_mib(device),
-        last=epochs[-1],
-        best=min(epochs, key=BEST[recipe.task]),
-        checkpoint_sha256=weights_sha256,
-        files=_write_companions(path, recipe.task, task, progress, complete),
-        command=origin.command,
-        created=datetime.now(UTC),
-    )
-
-
-def _write_companions(
-    path: Path, kind: str, task: Task, progress: Progress, complete: bool
-) -> records.CompanionFiles:
-    def beside(kind: str) -> Path:
-        return records.companion_path(path, kind)
-
-    history = pd.DataFrame(progress.history)
-    blocks = figures = None
-    if progress.blocks:
-        table = pd.DataFrame(progress.blocks)
-        blocks = records.write_table(beside("blocks"), table, records.BLOCK_COLUMNS)
-    if complete:
-        figures = records.write_figure_data(beside("figure_data"), task.figure_data())
-    return records.CompanionFiles(
-        history=records.write_table(beside("history"), history, records.HISTORIES[kind]),
-        blocks=blocks,
-        figure_data=figures,
-    )
-
-
-def command_of(
-    recipe: Recipe,
-    seed: int,
-    repeatable: bool = False,
-    sync_bn: bool = False,
-    decode: str = "workers",
-) -> str:
-    """The command that makes this run, with DATA for the data root (no path of any machine)."""
-    parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
-    if recipe.variant not in (None, *variant_names()):
-        for key, value in recipe.overrides.items():
-            parts += ["--set", f"{key}={json.dumps(value)}"]
-    elif recipe.variant:
-        parts += ["--variant", recipe.variant]
-    parts += ["--deterministic"] if repeatable else []
-    parts += ["--sync-bn"] if sync_bn else []
-    parts += ["--decode", decode] if decode != "workers" else []  # its pixels may round otherwise
-    return shlex.join([*parts, "--seed", str(seed), "--data", "DATA"])
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """The most memory this process has held: on the GPU if it ran there, else in main memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here

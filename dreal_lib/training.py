@@ -56,6 +56,7 @@ class Progress:
         blocks: Rows of `dreal_lib.records.BLOCK_COLUMNS`.
         wall_seconds: Spent so far, evaluation included.
         train_seconds, images: Of training steps alone, for images per second.
+        starts: Commit and cleanliness of the code, for each start that found them changed.
     """
 
     epoch: int = 0
@@ -65,6 +66,12 @@ class Progress:
     wall_seconds: float = 0.0
     train_seconds: float = 0.0
     images: int = 0
+    starts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step was done."""
+        return self.epoch > 0 or self.step > 0
 
 
 Listener = Callable[[Progress, int, dict[str, float] | None], None]
@@ -86,7 +93,7 @@ class Trainer:
         parts: See `dreal_lib.task.Task`.
         listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
             epoch's row after each epoch.
-        pace: When checkpoints are written.
+        pace: How often checkpoints are written within an epoch, and when the run stops of itself.
         note: Called with a line for the user.
     """
 

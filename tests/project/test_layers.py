@@ -29,9 +29,9 @@ LAYERS = {
         "counted_claims", "curves", "embedding_cam", "error_claims", "estimates", "evaluation",
         "evidence", "identification", "localization", "map_claims", "mask_energy", "monitor",
         "notebooks", "optimization", "page_rows", "pictures", "provenance", "ranked_lists",
-        "retrieval_rows", "retrieved", "runs", "schematic", "schematic_text", "scoreboard",
-        "spatial_attention", "table_1", "table_2", "table_3", "tables", "task", "training",
-        "variations", "verdicts",
+        "retrieval_rows", "retrieved", "run_record", "runs", "schematic", "schematic_text",
+        "scoreboard", "spatial_attention", "table_1", "table_2", "table_3", "tables", "task",
+        "training", "variations", "verdicts",
     },
     "roof": {
         "attention_figures", "cli", "display", "figures", "front_page", "interactive", "overlays",
