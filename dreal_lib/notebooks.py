@@ -133,7 +133,7 @@ def _execute(source: Path, prepared: Path, executed: Path, given: dict[str, obje
         )
     except papermill.PapermillExecutionError as error:
         reason = " ".join(str(error.evalue).split())
-        kind = "" if error.ename == "NotebookError" else f"{error.ename}: "
+        kind = "" if error.ename == "UserError" else f"{error.ename}: "
         raise UserError(f"{source.name}: {kind}{reason}") from None
     return nbformat.read(executed, as_version=4)
 

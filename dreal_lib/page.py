@@ -6,10 +6,9 @@ cell, so that a misspelt parameter is refused also where papermill itself only w
 
 import contextlib
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,13 +23,12 @@ from dreal_lib import (
     table_3,
     verdicts,
 )
-from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.errors import UserError
 from dreal_lib.notebooks import execute_notebook as execute_notebook
 from dreal_lib.page_rows import rows_of_page
+from dreal_lib.page_runs import find_runs
 from dreal_lib.parameters import PAGES, Parameters, check_parameters
-from dreal_lib.provenance import footer_markdown
-from dreal_lib.records import StoredRecord, find_records
+from dreal_lib.provenance import footer_markdown, footer_without_runs
+from dreal_lib.records import StoredRecord
 from dreal_lib.tables import Table
 
 if TYPE_CHECKING:
@@ -49,21 +47,6 @@ COMPARE = {
 CSV_DIGITS = 6  # of the numbers behind a figure; more than float32 holds reliably would be noise
 
 
-class NotebookError(UserError):
-    """A `UserError` that a notebook shows as its one line, without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython calls it
-        return [str(self)]
-
-
-@contextlib.contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise NotebookError(str(error)) from None
-
-
 def start(name: str, namespace: Mapping[str, object]) -> "Page":
     """Begin a page: check its parameters, find its records.
 
@@ -73,14 +56,13 @@ def start(name: str, namespace: Mapping[str, object]) -> "Page":
             there is a parameter, so that an unknown name is noticed.
 
     Raises:
-        NotebookError: A bad parameter, or a record that cannot be trusted; one line.
+        UserError: A bad parameter, or a record that cannot be trusted; one line.
     """
-    with _one_line():
-        parameters = check_parameters(name, _parameters_of(namespace))
-        runs = find_runs(parameters) if "records_root" in PAGES[name] else []
-        page = Page(name, parameters, tuple(runs))
-        _ = page.comparison  # refuses seeds that are not alike before anything is shown
-        return page
+    parameters = check_parameters(name, _parameters_of(namespace))
+    runs = find_runs(parameters) if "records_root" in PAGES[name] else []
+    page = Page(name, parameters, tuple(runs))
+    _ = page.comparison  # refuses seeds that are not alike before anything is shown
+    return page
 
 
 def _parameters_of(namespace: Mapping[str, object]) -> dict[str, object]:
@@ -97,45 +79,6 @@ def _parameters_of(namespace: Mapping[str, object]) -> dict[str, object]:
         and name not in hidden
         and not isinstance(value, types.ModuleType)
     }
-
-
-def find_runs(parameters: Parameters, root: Path = PROJECT_ROOT) -> list[StoredRecord]:
-    """The runs that a page shows, each labelled by where it comes from.
-
-    With `results="rerun"` a row that was run on this machine shows these runs alone; the other
-    rows show the committed ones.
-
-    Args:
-        parameters: What is wanted.
-        root: The project, with `book/records` and `build/records`.
-
-    Raises:
-        UserError: A record that cannot be read or disagrees with another.
-    """
-    committed, made_here = root / "book" / "records", root / "build" / "records"
-    if parameters.results == "recorded":
-        found = find_records(parameters.records_root or committed)
-        return [run for run in found if _wanted(run, parameters)]
-    rerun = [
-        run
-        for run in find_records(parameters.records_root or made_here, origin="re-run")
-        if _wanted(run, parameters)
-    ]
-    replaced = {(run.record.scale, run.record.recipe) for run in rerun}
-    return rerun + [
-        run
-        for run in find_records(committed)
-        if _wanted(run, parameters) and (run.record.scale, run.record.recipe) not in replaced
-    ]
-
-
-def _wanted(run: StoredRecord, parameters: Parameters) -> bool:
-    """Of the page's own scale the seeds asked for; of others, which only stand beside, all."""
-    return (
-        parameters.seeds is None
-        or run.record.seed in parameters.seeds
-        or not parameters.covers(run.record.profile, run.record.variant)
-    )
 
 
 @dataclass(frozen=True)
@@ -218,10 +161,9 @@ class Page:
         """Block curves of the page's network, all seeds, with a column `seed`; empty without runs.
 
         Raises:
-            NotebookError: A damaged file.
+            UserError: A damaged file.
         """
-        with _one_line():
-            curves = [run.blocks().assign(seed=run.record.seed) for run in self.runs]
+        curves = [run.blocks().assign(seed=run.record.seed) for run in self.runs]
         return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
     def costs(self) -> dict[str, table_1.NetworkCosts]:
@@ -236,25 +178,23 @@ class Page:
         """The page's network and its critics, read now; for Fig. 1.
 
         Raises:
-            NotebookError: An image size for which the network has no attention.
+            UserError: An image size for which the network has no attention.
         """
-        with _one_line():
-            from dreal_lib.schematic import describe
+        from dreal_lib.schematic import describe
 
-            return describe(self.parameters.network, self.parameters.image_size)
+        return describe(self.parameters.network, self.parameters.image_size)
 
     def benchmarks(self) -> "tuple[Costs, dict[str, float], dict, dict[str, float]]":
         """The benchmark of a step, other ratios, input, the soak test; for the page on cost.
 
         Raises:
-            NotebookError: A benchmark is missing or cannot be read.
+            UserError: A benchmark is missing or cannot be read.
         """
-        with _one_line():
-            from dreal_lib.costs import read_costs, read_input, read_ratios, read_soak
+        from dreal_lib.costs import read_costs, read_input, read_ratios, read_soak
 
-            folder = self.parameters.benchmarks_root
-            readers = (read_costs, read_ratios, read_input, read_soak)
-            return tuple(read(folder) for read in readers)
+        folder = self.parameters.benchmarks_root
+        readers = (read_costs, read_ratios, read_input, read_soak)
+        return tuple(read(folder) for read in readers)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.
@@ -332,17 +272,14 @@ class Page:
 
     def show_critics(self) -> None:
         """Show how good the critics of each ablation are, and what they judged, by stage."""
-        with _one_line():
-            errors = ablations.critic_error_table(self.comparison)
-            rewards = ablations.critic_reward_table(self.comparison)
+        errors = ablations.critic_error_table(self.comparison)
+        rewards = ablations.critic_reward_table(self.comparison)
         self.show(errors, ablations.ERRORS_CAPTION, "tab-critic-errors")
         self.show(rewards, ablations.REWARDS_CAPTION, "tab-critic-rewards")
 
     def say_depth(self) -> None:
         """Say whether critics and attention do better in deep stages."""
-        with _one_line():
-            sentences = ablations.depth_sentences(self.comparison)
-        self.say(sentences)
+        self.say(ablations.depth_sentences(self.comparison))
 
     def show_other_scales(self) -> None:
         """Show what was run at other scales than this page's."""
@@ -396,7 +333,7 @@ class Page:
     def footer(self) -> None:
         """Show how the page was made: command, records, recipes, commit, data, time, hardware."""
         if "records_root" not in PAGES[self.name]:
-            _markdown(_footer_without_runs(self.name, self.parameters))
+            _markdown(footer_without_runs(self.name, self.parameters))
             return
         _markdown(footer_markdown(self.name, self.parameters, self.runs, self._stopped))
 
@@ -415,23 +352,6 @@ class Page:
         from myst_nb import glue
 
         glue(f"{self.name}_{name}", text, display=False)
-
-
-_WITHOUT_RUNS = {
-    "fig_1": "the library's code alone, by `dreal_lib/schematic.py` and "
-    "`dreal_lib/schematic_figure.py`",
-    "cost": "`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
-    "`dreal_lib/costs.py`",
-}
-
-
-def _footer_without_runs(name: str, parameters: Parameters) -> str:
-    values = {key: getattr(parameters, key) for key in PAGES[name]}
-    given = "".join(f" -p {key}={value}" for key, value in values.items() if value is not None)
-    return (
-        f"- Made by: `dreal execute book/notebooks/{name}.py {name}.ipynb{given}`\n"
-        f"- Made from: {_WITHOUT_RUNS[name]}; no training run enters this page"
-    )
 
 
 def _markdown(text: str) -> None:

@@ -13,6 +13,13 @@ from dreal_lib.parameters import PAGES, Parameters
 from dreal_lib.records import IdentityFacts, Record, StoredRecord
 from dreal_lib.tables import Marked, Table
 
+_WITHOUT_RUNS = {
+    "fig_1": "the library's code alone, by `dreal_lib/schematic.py` and "
+    "`dreal_lib/schematic_figure.py`",
+    "cost": "`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
+    "`dreal_lib/costs.py`",
+}
+
 
 def footer_markdown(
     page: str,
@@ -44,6 +51,21 @@ def footer_markdown(
     lines += left_out
     commands = "\n".join(dict.fromkeys(r.command for r in records))
     return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
+
+
+def footer_without_runs(page: str, parameters: Parameters) -> str:
+    """The footer of a page that no training run enters.
+
+    Args:
+        page: Name of the notebook.
+        parameters: What it was given.
+    """
+    values = {key: getattr(parameters, key) for key in PAGES[page]}
+    given = "".join(f" -p {key}={value}" for key, value in values.items() if value is not None)
+    return (
+        f"- Made by: `dreal execute book/notebooks/{page}.py {page}.ipynb{given}`\n"
+        f"- Made from: {_WITHOUT_RUNS[page]}; no training run enters this page"
+    )
 
 
 def page_command(page: str, parameters: Parameters) -> str:

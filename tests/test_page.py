@@ -10,6 +10,7 @@ from synthetic_records import Costs, write_run
 
 from dreal_lib import figures, notebooks, page, provenance
 from dreal_lib.errors import UserError
+from dreal_lib.page_runs import find_runs
 from dreal_lib.paper import TABLE_1
 from dreal_lib.parameters import PAGES, Parameters, check_parameters
 
@@ -92,33 +93,33 @@ def test_a_parameter_of_another_page_is_unknown():
 def test_the_namespace_of_a_notebook_is_searched_for_unknown_names(tmp_path):
     fine = {"page": types, "_i": "hidden", "__name__": "__main__", "seeds": "[0]"}
     assert page.start("fig_6", fine | {"records_root": str(tmp_path)}).parameters.seeds == (0,)
-    with pytest.raises(page.NotebookError, match="'sedes'; did you mean 'seeds'"):
+    with pytest.raises(UserError, match="'sedes'; did you mean 'seeds'"):
         page.start("fig_6", {**fine, "sedes": "[0]"})
 
 
 def test_a_refusal_is_rendered_without_a_traceback():
-    assert page.NotebookError("one line")._render_traceback_() == ["one line"]
+    assert UserError("one line")._render_traceback_() == ["one line"]
 
 
 def test_a_bad_record_ends_the_page_in_one_line(tmp_path):
     write_run(tmp_path, REINFORCED)
     history = next(tmp_path.rglob("seed0.history.csv"))
     history.write_text(history.read_text() + "5,1,1,1,1,1,1,1,1,1,1\n")
-    with pytest.raises(page.NotebookError, match=r"seed0\.history\.csv.*SHA-256 differs"):
+    with pytest.raises(UserError, match=r"seed0\.history\.csv.*SHA-256 differs"):
         view_of(tmp_path)
 
 
 def test_seeds_that_are_not_alike_end_the_page(tmp_path):
     write_run(tmp_path, REINFORCED, seed=0, epochs=4)
     write_run(tmp_path, REINFORCED, seed=1, epochs=5)
-    with pytest.raises(page.NotebookError, match="differ in settings"):
+    with pytest.raises(UserError, match="differ in settings"):
         view_of(tmp_path)
 
 
 def test_recorded_results_read_committed_records_alone(tmp_path):
     write_run(tmp_path / "book/records", BASELINE, seed=0)
     write_run(tmp_path / "build/records", BASELINE, seed=1)
-    found = page.find_runs(Parameters(profile="smoke"), tmp_path)
+    found = find_runs(Parameters(profile="smoke"), tmp_path)
     assert [(run.record.seed, run.origin) for run in found] == [(0, "recorded")]
 
 
@@ -129,7 +130,7 @@ def test_rerun_results_replace_whole_rows(tmp_path):
         write_run(committed, REINFORCED, seed=seed)
     write_run(committed, BASELINE, profile="desktop")
     write_run(made_here, BASELINE, seed=0)
-    found = page.find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
     labels = [(r.record.scale, r.record.recipe, r.record.seed, r.origin) for r in found]
     assert labels == [
         ("smoke", BASELINE, 0, "re-run"),
@@ -143,14 +144,14 @@ def test_seeds_are_those_of_the_pages_own_scale(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / "book/records", BASELINE, seed=seed)
         write_run(tmp_path / "book/records", BASELINE, seed=seed, profile="desktop")
-    found = page.find_runs(Parameters(profile="smoke", seeds=(1,)), tmp_path)
+    found = find_runs(Parameters(profile="smoke", seeds=(1,)), tmp_path)
     labels = [(run.record.scale, run.record.seed) for run in found]
     assert labels == [("desktop", 0), ("desktop", 1), ("smoke", 1)]
 
 
 def test_rerun_without_runs_shows_the_committed_ones(tmp_path):
     write_run(tmp_path / "book/records", BASELINE)
-    found = page.find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
     assert [run.origin for run in found] == ["recorded"]
 
 
