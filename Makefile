@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup reproduce reproduce-all test book browser chromium benchmark soak notebooks archive clean
+.PHONY: help setup reproduce reproduce-all test book pdf browser chromium benchmark soak notebooks archive clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,17 @@ book: setup  ## the published book, from the committed notebooks, into build/pub
 	rm -rf build/published
 	$(RUN) jupyter-book build book --config _config.yml --path-output build/published -W --keep-going -n
 	@echo "build/published/_build/html/index.html"
+
+# One page first, which MathJax sets and Chromium prints.
+pdf: setup chromium  ## the published book as one PDF, by Chromium, into build/book.pdf
+	rm -rf build/single
+	$(RUN) jupyter-book build book --config _config.yml --path-output build/single --builder singlehtml -W --keep-going -n
+	@browser=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) || { \
+	  echo "no Chromium to print with; install one, or print single pages from the book" >&2; exit 1; }; \
+	"$$browser" --headless --no-sandbox --disable-gpu --disable-background-networking --virtual-time-budget=120000 \
+	  --no-pdf-header-footer --generate-pdf-document-outline --print-to-pdf=build/book.pdf \
+	  "file://$(CURDIR)/build/single/_build/singlehtml/intro.html"
+	@echo build/book.pdf
 
 # BOOK=build/book/_build/html: the re-run book, as `make reproduce` left it.
 BOOK ?= build/published/_build/html
