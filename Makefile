@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: setup  ## data, one pair of runs, notebooks and book, on the embedded data (minutes)
 	$(RUN) dreal reproduce
 
-reproduce-all: setup  ## the same with every row of the tables and ablations (meant to stay under an hour)
+reproduce-all: setup  ## the same with every row of the tables and ablations (about an hour)
 	$(RUN) dreal reproduce --all
 
 # One thread in each process: the workers share the cores.
