@@ -18,7 +18,7 @@ BAD_FORMULA = (
     ".math:not(:has(mjx-container)), [data-mjx-error], "
     "mjx-container g[data-mml-node=mtext][fill=red]"
 )
-FIGURES = ".bd-article img, .bd-article figure svg"
+FIGURES = ".bd-article img:not(.toggler), .bd-article figure svg"  # a toggler folds a list
 
 # What sticks out to the right, unless a box of its own scrolls or cuts it.
 STICKING_OUT = """() => {
