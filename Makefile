@@ -88,7 +88,7 @@ benchmark: setup  ## ratios of cost, measured in one run (minutes; a table, and 
 	$(RUN) python tests/benchmarks/step.py
 	$(RUN) python tests/benchmarks/input.py
 
-soak: setup  ## a thousand short runs killed and started again (a quarter of an hour; build/benchmarks)
+soak: setup  ## a thousand short runs killed and started again (ten minutes; build/benchmarks)
 	$(RUN) python tests/soak.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
