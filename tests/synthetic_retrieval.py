@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from synthetic_records import history
 
 from dreal_lib import records
 from dreal_lib.retrieval_rows import recipe_of
@@ -67,11 +67,13 @@ def write_retrieval(
     """Write a whole run; the best epoch is a point better than the last."""
     recipe = recipe_of(method)
     path = records.record_path(root, profile, variant, recipe, seed)
-    table = pd.DataFrame({column: [1.0] for column in records.HISTORIES["retrieval"]})
+    results = {"last": scores(rank1, mean_ap, 4), "best": scores(rank1 + 1, mean_ap + 1, 3)}
+    results |= {name: changes[name] for name in results if name in changes}
+    columns = records.HISTORIES["retrieval"]
     network = "resnet50" if method == "baseline" else "cbam_resnet50"
     files = records.CompanionFiles(
         history=records.write_table(
-            records.companion_path(path, "history"), table, records.HISTORIES["retrieval"]
+            records.companion_path(path, "history"), history(columns, 4, *results.values()), columns
         ),
         figure_data=records.write_figure_data(
             records.companion_path(path, "figure_data"), arrays or figure_arrays()
@@ -100,8 +102,7 @@ def write_retrieval(
         "wall_seconds": 61.5,
         "images_per_second": 26.0,
         "peak_memory_mib": 812.0,
-        "last": scores(rank1, mean_ap, 4),
-        "best": scores(rank1 + 1, mean_ap + 1, 3),
+        **results,
         "checkpoint_sha256": "b" * 64,
         "files": files,
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",

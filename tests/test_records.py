@@ -113,9 +113,31 @@ def test_an_absent_record_is_said_to_be_absent(tmp_path):
         records.read_record(tmp_path / "seed0.json")
 
 
+@pytest.mark.parametrize(
+    ("result", "fields", "said"),
+    [
+        (
+            "last",
+            {"top1_error_pct": 20.0},
+            "last.top1_error_pct 20, and its history 50 for epoch 4",
+        ),
+        ("best", {"val_loss": 1.39999}, "best.val_loss 1.39999, and its history 1.4"),
+        ("last", {"epoch": 3}, "for epoch 3"),
+        ("last", {"epoch": 9}, "its history nan for epoch 9"),
+    ],
+)
+def test_an_edited_result_is_noticed(stored, result, fields, said):
+    content = json.loads(stored.path.read_text())
+    edit(stored.path, **{result: content[result] | fields})
+    with pytest.raises(UserError, match=said) as refused:
+        records.read_record(stored.path)
+    assert "one of them was edited; restore it" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_an_edited_companion_is_noticed(stored):
     history = stored.path.with_name("seed3.history.csv")
-    history.write_text(history.read_text().replace("90,", "10,"))
+    history.write_text(history.read_text().replace("49,", "10,"))
     with pytest.raises(UserError, match=r"seed3\.history\.csv.*SHA-256 differs.*restore"):
         records.read_record(stored.path)
 

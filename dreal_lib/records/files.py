@@ -25,6 +25,8 @@ from dreal_lib.records.schema import (
     scale_name,
 )
 
+HISTORY_PRECISION = 1e-8  # tables are written with nine digits
+
 
 @dataclass(frozen=True)
 class StoredRecord:
@@ -118,7 +120,23 @@ def read_record(path: Path | str) -> Record:
             path, f"has a bad field {field}: {' '.join(first['msg'].split())}"
         ) from error
     check_companions(path, record.files)
+    _refuse_edited(path, record)
     return record
+
+
+def _refuse_edited(path: Path, record: Record) -> None:
+    """A result has to be the one that the history has for its epoch."""
+    history = read_table(path, record.files.history, HISTORIES[record.task]).set_index("epoch")
+    for name in ("last", "best"):
+        result = getattr(record, name)
+        for metric, value in result.model_dump(exclude={"epoch"}).items():
+            logged = history[metric].get(result.epoch, np.nan)
+            if not np.isclose(value, logged, rtol=HISTORY_PRECISION, atol=0):
+                raise _unreadable(
+                    path,
+                    f"says {name}.{metric} {value:g}, and its history {logged:g} for epoch "
+                    f"{result.epoch}: one of them was edited",
+                )
 
 
 def find_records(
