@@ -190,6 +190,7 @@ def test_an_empty_data_folder(refused, tmp_path):
 STREAMED = ("--set", "decoded_cache=false", "--workers", "2")
 
 
+@pytest.mark.filterwarnings("ignore:.*TorchCodec:DeprecationWarning")
 @pytest.mark.parametrize("more", [(), STREAMED, (*STREAMED, "--decode", "device")])
 def test_a_corrupt_image(refused, data, tmp_path, more):
     broken = data / "train" / "bee" / "3.jpg"
