@@ -26,6 +26,7 @@ RULES = (
 )
 # Words of numbers and of commits, and the pages that they stand on.
 INDEXED = re.compile(r'"?\b[0-9a-f]*[0-9][0-9a-f]*\b"?:\s*(?:\[[0-9, ]*\]|[0-9]+),?\s*')
+PADDING = re.compile(r"([ \N{NO-BREAK SPACE}-])[ \N{NO-BREAK SPACE}-]+")
 
 
 def unmarked(path: Path, text: str) -> str:
@@ -39,7 +40,8 @@ def unmarked(path: Path, text: str) -> str:
         return INDEXED.sub("", text)
     for pattern, replacement in RULES:
         text = pattern.sub(replacement, text)
-    return text
+    # A table's columns are as wide as their widest cell.
+    return PADDING.sub(r"\1", text) if path.suffix == ".ipynb" else text
 
 
 def differences(first: Path, second: Path) -> list[str]:

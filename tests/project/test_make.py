@@ -35,8 +35,8 @@ def test_help_is_the_default_and_lists_every_target():
     listing = make(ROOT)
     assert listing.returncode == 0
     targets = (
-        "help setup reproduce reproduce-all test book browser chromium benchmark soak notebooks "
-        "archive clean"
+        "help setup reproduce reproduce-all test book pdf browser chromium benchmark soak "
+        "notebooks archive clean"
     ).split()
     assert [line.split()[0] for line in listing.stdout.splitlines()] == targets
 
