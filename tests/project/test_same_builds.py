@@ -11,8 +11,7 @@ PAGE = (
     "<td><p>1300</p></td>\n<p>top-1 error {error} %</p>\n"
 )
 NOTEBOOK = (
-    '"- Commit: `{commit}` (clean)\\n",\n'
-    '"| x ● |   0 | 3561f9cc | {time} | {speed} | 1300 |\\n",\n'
+    '"- Commit: `{commit}` (clean)\\n",\n"| x ● |   0 | 3561f9cc | {time} | {speed} | 1300 |\\n",\n'
 )
 INDEX = 'Search.setIndex({{"terms": {{"critic": [1, 2], "{speed}": [3, 4], "{commit}": 5}}}})'
 FIRST = {"commit": "6cd454c2da29", "time": "9 min 05 s", "speed": "148", "error": "58.26"}
