@@ -66,7 +66,7 @@ view.show(costs.ratio_table(ratios), "What figures and scores cost", "tab-other-
 # Small sets are decoded once and augmented as a batch; large ones are decoded by worker processes
 # while a step is computed. With `dreal train --decode device` these read the files only, and the
 # training process decodes and cuts them between two steps, on a GPU by nvJPEG: meant for machines
-# with few cores to a GPU, and never run on one.
+# with few cores to a GPU, and never run on one; the number is of a CPU, by one process.
 
 # %% tags=["hide-input"]
 view.show(costs.input_table(paths), "How fast images come, and how long a step waits", "tab-input")
