@@ -132,6 +132,7 @@ class Visitor:
             visit.violations += [f"{scheme}: {v}" for v in page.evaluate(VIOLATIONS, rules)]
             _shoot(page, f"{screenshots}-{scheme}.jpg")
         page.set_viewport_size({"width": 390, "height": 844})
+        page.evaluate(END_ANIMATIONS)  # sidebars slide out
         visit.sticking_out = page.evaluate(STICKING_OUT)
         _shoot(page, f"{screenshots}-phone.jpg")
         visit.problems = list(self.problems)
