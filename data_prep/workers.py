@@ -37,17 +37,35 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits; processes that are started meanwhile never see it."""
-    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Signals:
+    """Handlers of Ctrl-C and the like put off until a safe moment, `attend`.
+
+    An exception that a handler raises within the pool's own code can leave one of its locks taken,
+    and its end then waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[int] = []
+        self._handlers: dict[int, Callable] = {}
+
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, lambda number, frame: self._seen.append(number))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def attend(self) -> None:
+        """Runs the handlers of what has come since."""
+        while self._seen:
+            number = self._seen.pop(0)
+            self._handlers[number](number, None)
 
 
 @contextmanager
@@ -69,15 +87,22 @@ def made_in_order(
         return
     # Workers use numpy and Pillow alone, so forking is safe, and quicker than a fresh start.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_the_parent)
-    try:
-        with _interrupts_held_back():  # until all workers are started, and know what to ignore
-            results = pool.map(make, jobs, chunksize=16)
-        yield results
-    except BrokenProcessPool:
-        raise PreparationError(
-            f"one of {workers} rendering processes was killed, perhaps for want of memory; try "
-            "fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with _Signals() as signals:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_the_parent)
+        try:
+            yield _attentive(pool.map(make, jobs, chunksize=16), signals)
+        except BrokenProcessPool:
+            raise PreparationError(
+                f"one of {workers} rendering processes was killed, perhaps for want of memory; try "
+                "fewer workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+    signals.attend()
+
+
+def _attentive(results: Iterator[Made], signals: _Signals) -> Iterator[Made]:
+    signals.attend()
+    for made in results:
+        yield made
+        signals.attend()
