@@ -10,15 +10,15 @@ import pytest
 
 from data_prep.workers import made_in_order
 
-ENDLESS = """
-import sys, time
+ENDLESS = r"""
+import os, time
 from data_prep.workers import made_in_order
 
 def make(job):
-    print(os.getpid(), flush=True)
+    # One write, so that two processes' lines cannot mix (print writes its end apart if unbuffered).
+    os.write(1, f"{os.getpid()}\n".encode())
     time.sleep(600)
 
-import os
 if __name__ == "__main__":
     with made_in_order(make, range(40), 2) as results:
         list(results)
@@ -54,11 +54,13 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
-    with parent.stdout:
-        workers = [int(parent.stdout.readline()) for _ in range(2)]
-    assert all(alive(pid) for pid in workers)
-    parent.kill()
-    parent.wait()
+    try:
+        with parent.stdout:
+            workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(alive(pid) for pid in workers)
+    finally:
+        parent.kill()
+        parent.wait()
     # They end at once; the time is for a busy machine.
     deadline = time.monotonic() + 30
     while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
