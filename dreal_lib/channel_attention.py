@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from dreal_lib.compare import METHODS
 from dreal_lib.errors import UserError, unknown_choice
@@ -225,32 +224,6 @@ def all_blocks(
     if seed not in map(str, attention.seeds):
         raise unknown_choice("parameter shown_seed", shown_seed, ("first", *attention.seeds))
     return Shown(attention, attention.maps, int(seed), shade)
-
-
-def numbers(shown: Shown | None) -> pd.DataFrame | None:
-    """What a figure of distributions draws, a row a channel; None without runs.
-
-    Args:
-        shown: What is drawn.
-    """
-    if shown is None:
-        return None
-    tables = [
-        pd.DataFrame(
-            {
-                "map": name,
-                "method": method,
-                "seed": shown.seed,
-                "channel": np.arange(len(statistics.mean)),
-                "mean": statistics.mean,
-                "variance": statistics.variance,
-            }
-        )
-        for name in shown.maps
-        for method in METHODS
-        if (statistics := shown.statistics(method, name)) is not None
-    ]
-    return pd.concat(tables, ignore_index=True)
 
 
 def chance_share(labels: np.ndarray) -> float:

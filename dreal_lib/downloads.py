@@ -1,8 +1,8 @@
 """A Sphinx extension: what a reader of the book can take from a page, as files beside it.
 
-Below each figure its drawing (SVG) and, where the notebook hands them over, the numbers drawn
-(CSV); below each table its cells (CSV); at the end of a page its notebook and the source of that.
-The links are made when the book is built, so that they need no script and no network.
+Below each figure its drawing (SVG) and the numbers drawn (CSV); below each table its cells (CSV);
+at the end of a page its notebook and the source of that. The links are made when the book is built,
+so that they need no script and no network.
 """
 
 import csv

@@ -219,7 +219,7 @@ class Page:
         caption: str,
         alt: str,
         label: str,
-        numbers: pd.DataFrame | None = None,
+        numbers: Callable[[Any], pd.DataFrame] | None = None,
     ) -> None:
         """Show a figure, or in its place how to make the run that it lacks.
 
@@ -229,16 +229,21 @@ class Page:
             caption: One paragraph.
             alt: What a reader who does not see the figure needs to know.
             label: What `{numref}` finds it by.
-            numbers: What is drawn, for the reader to take away as CSV (`dreal_lib.downloads`).
+            numbers: A function from the data to the numbers drawn, for the reader to take away
+                as CSV (`dreal_lib.drawn_numbers`); None if the data are a table of them.
         """
         if data is None or (hasattr(data, "__len__") and len(data) == 0):
             self.missing()
             return
         from dreal_lib import figures
 
-        bundle = {"image/svg+xml": figures.to_svg(draw(data)), "text/plain": alt}
-        if numbers is not None:
-            bundle["text/csv"] = numbers.to_csv(index=False, float_format=f"%.{CSV_DIGITS}g")
+        drawing = figures.to_svg(draw(data))
+        table = data if numbers is None else numbers(data)
+        bundle = {
+            "image/svg+xml": drawing,
+            "text/plain": alt,
+            "text/csv": table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}g"),
+        }
         _display(
             bundle,
             {
@@ -254,11 +259,12 @@ class Page:
         """Show a query's ranked lists; nothing where there is none, which the page says once."""
         if shown is None:
             return
-        from dreal_lib import ranked_lists
+        from dreal_lib import drawn_numbers, ranked_lists
         from dreal_lib.retrieval_figure import draw_query
 
         caption, alt = ranked_lists.caption(shown), ranked_lists.alt_text(shown)
-        self.figure(draw_query, shown, caption=caption, alt=alt, label=label)
+        numbers = drawn_numbers.of_query
+        self.figure(draw_query, shown, caption=caption, alt=alt, label=label, numbers=numbers)
 
     def show_curves(self, blocks: pd.DataFrame) -> None:
         """Show the numbers behind Fig. 6."""

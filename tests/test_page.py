@@ -164,6 +164,7 @@ def test_a_figure_comes_with_caption_alt_text_and_label(tmp_path, shown):
     ((bundle, metadata),) = shown
     assert bundle["image/svg+xml"].lstrip().startswith("<?xml")
     assert bundle["text/plain"] == "Alt."
+    assert bundle["text/csv"].splitlines()[0] == ",".join(view.blocks().columns)
     assert metadata["mystnb"]["figure"] == {"caption": "A caption.", "name": "fig"}
     assert metadata["mystnb"]["image"]["alt"] == "Alt."
 

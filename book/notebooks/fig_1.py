@@ -24,7 +24,7 @@
 # equations.
 
 # %%
-from dreal_lib import page, schematic_figure, schematic_text
+from dreal_lib import drawn_numbers, page, schematic_figure, schematic_text
 
 # %% tags=["parameters"]
 network = "se_resnet50"  # a row of Table 1
@@ -44,6 +44,7 @@ view.figure(
     caption=schematic_text.CAPTION,
     alt=schematic_text.alt_text(plan),
     label="fig-method",
+    numbers=drawn_numbers.of_schematic,
 )
 
 # %% [markdown]

@@ -22,7 +22,7 @@
 # Here is the same figure from our runs, and under it a number for each of the two.
 
 # %%
-from dreal_lib import attention_claims, attention_figures, channel_attention, page
+from dreal_lib import attention_claims, attention_figures, channel_attention, drawn_numbers, page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -55,7 +55,7 @@ view.figure(
     caption=channel_attention.caption(shown),
     alt=channel_attention.alt_text(shown),
     label="fig-channel-attention-last",
-    numbers=channel_attention.numbers(shown),
+    numbers=drawn_numbers.of_maps,
 )
 
 # %% [markdown]

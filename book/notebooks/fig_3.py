@@ -21,7 +21,7 @@
 # of the attention is about the class at all.
 
 # %%
-from dreal_lib import attention_claims, attention_figures, channel_attention, page
+from dreal_lib import attention_claims, attention_figures, channel_attention, drawn_numbers, page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -50,7 +50,7 @@ view.figure(
     caption=channel_attention.caption(shown),
     alt=channel_attention.alt_text(shown),
     label="fig-channel-attention-all",
-    numbers=channel_attention.numbers(shown),
+    numbers=drawn_numbers.of_maps,
 )
 
 # %% [markdown]
@@ -74,6 +74,7 @@ view.figure(
     "explains; dotted: by chance.",
     alt=attention_claims.alt_text_by_block(attention),
     label="fig-channel-attention-by-block",
+    numbers=drawn_numbers.of_measures,
 )
 
 # %% [markdown]

@@ -23,7 +23,7 @@
 # first; the parameter `network` takes any row of Table 1.
 
 # %%
-from dreal_lib import attended, chosen_images, overlays, page
+from dreal_lib import attended, chosen_images, drawn_numbers, overlays, page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -55,6 +55,7 @@ view.figure(
     "images; the frame is the object's box. The paper's Fig. 4, with images drawn by lot.",
     alt=chosen_images.alt_text(grid),
     label="fig-grad-cam",
+    numbers=drawn_numbers.of_grid,
 )
 
 # %% [markdown]

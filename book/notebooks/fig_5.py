@@ -19,7 +19,7 @@
 # object is known, the figure shows further images in the groups of {doc}`fig_4`.
 
 # %%
-from dreal_lib import attended, chosen_images, overlays, page
+from dreal_lib import attended, chosen_images, drawn_numbers, overlays, page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -51,6 +51,7 @@ view.figure(
     "images; the frame is the object's box. The paper's Fig. 5, with images drawn by lot.",
     alt=chosen_images.alt_text(grid),
     label="fig-grad-cam-by-size",
+    numbers=drawn_numbers.of_grid,
 )
 
 # %% [markdown]

@@ -52,7 +52,6 @@ view.figure(
     "of each epoch; a row is a stage. The paper's Fig. 6, from our run.",
     alt=curves.alt_text(blocks),
     label="fig-critique-and-reward",
-    numbers=blocks,
 )
 
 # %% [markdown]
@@ -77,7 +76,6 @@ view.figure(
     "dashed: spatial maps).",
     alt=curves.alt_text_of_parts(blocks),
     label="fig-reward-parts",
-    numbers=blocks,
 )
 
 # %% [markdown]
@@ -97,7 +95,6 @@ view.figure(
     "the images on which the critic is saturated. Grey: undefined.",
     alt=curves.alt_text_of_quality(blocks),
     label="fig-critique-quality",
-    numbers=blocks,
 )
 
 # %% [markdown]

@@ -22,7 +22,7 @@
 # with attention, also one that was trained without the method.
 
 # %%
-from dreal_lib import attention_figures, channel_attention, page, spatial_attention
+from dreal_lib import attention_figures, channel_attention, drawn_numbers, page, spatial_attention
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -54,6 +54,7 @@ view.figure(
     caption=spatial_attention.spatial_caption(shown, "mean"),
     alt=spatial_attention.spatial_alt_text(shown, "mean"),
     label="fig-spatial-means",
+    numbers=drawn_numbers.of_maps,
 )
 
 # %% [markdown]
@@ -66,6 +67,7 @@ view.figure(
     caption=spatial_attention.spatial_caption(shown, "deviation"),
     alt=spatial_attention.spatial_alt_text(shown, "deviation"),
     label="fig-spatial-deviations",
+    numbers=drawn_numbers.of_maps,
 )
 
 # %% tags=["hide-input"]
@@ -93,6 +95,7 @@ view.figure(
     "the means.",
     alt=spatial_attention.reward_alt_text(rewards),
     label="fig-bypass-rewards",
+    numbers=drawn_numbers.of_rewards,
 )
 
 # %% tags=["hide-input"]

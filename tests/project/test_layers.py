@@ -26,9 +26,9 @@ LAYERS = {
     "second floor": {
         "ablations", "agent", "attended", "attention_claims", "attention_measures", "backlog",
         "baseline", "channel_attention", "chosen_images", "classification", "compare", "costs",
-        "counted_claims", "curves", "embedding_cam", "error_claims", "estimates", "evaluation",
-        "evidence", "identification", "localization", "map_claims", "mask_energy", "monitor",
-        "notebooks", "optimization", "page_rows", "page_runs", "pictures", "provenance",
+        "counted_claims", "curves", "drawn_numbers", "embedding_cam", "error_claims", "estimates",
+        "evaluation", "evidence", "identification", "localization", "map_claims", "mask_energy",
+        "monitor", "notebooks", "optimization", "page_rows", "page_runs", "pictures", "provenance",
         "ranked_lists", "retrieval_rows", "retrieved", "run_record", "runs", "schematic",
         "schematic_text", "scoreboard", "spatial_attention", "table_1", "table_2", "table_3",
         "tables", "task", "training", "variations", "verdicts",

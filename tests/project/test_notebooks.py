@@ -33,6 +33,9 @@ def problems(notebook: dict) -> list[str]:
             lines.append(f"code cell {number} ended in an error")
         if any(output.get("name") == "stderr" for output in cell["outputs"]):
             lines.append(f"code cell {number} wrote to stderr: a warning or a progress bar")
+        shown = [output.get("data", {}) for output in cell["outputs"]]
+        if any("image/svg+xml" in data and "text/csv" not in data for data in shown):
+            lines.append(f"code cell {number} shows a figure without the numbers drawn (text/csv)")
     tagged = [cell["metadata"].get("tags", []) for cell in code]
     if sum("parameters" in tags for tags in tagged) != 1:
         lines.append("there must be exactly one cell tagged 'parameters'")
@@ -83,12 +86,16 @@ def code_cell(count: int | None = 1, tags: tuple[str, ...] = (), output: dict | 
     }
 
 
+FIGURE = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>"}}
+
+
 @pytest.mark.parametrize(
     ("bad_cells", "line"),
     [
         ([code_cell(count=None)], "code cell 2 was never executed"),
         ([code_cell(output={"output_type": "error"})], "code cell 2 ended in an error"),
         ([code_cell(output={"output_type": "stream", "name": "stderr"})], "cell 2 wrote to stderr"),
+        ([code_cell(output=FIGURE)], "cell 2 shows a figure without the numbers drawn"),
         ([code_cell(tags=("parameters",))], "exactly one cell tagged 'parameters'"),
         ([code_cell(tags=("injected-parameters",))], "executed with parameters of its own"),
     ],
