@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from dreal_lib.environment import Hardware
 from dreal_lib.provenance import duration
-from dreal_lib.recipes import task_of
+from dreal_lib.recipes import load_recipe
 from dreal_lib.records import StoredRecord
 
 ORIGINS = ("re-run", "recorded")  # this machine's runs tell more about it than committed ones
+# By what runs a run is judged, the nearest first, with the words for it.
+KIN = {
+    "row": "of this row",
+    "network": "of {network}, {method}, none of this row",
+    "task": "of {task}, none of this network",
+}
 
 
 @dataclass(frozen=True)
@@ -18,13 +24,14 @@ class Estimate:
 
     Attributes:
         recipe, seed: The run.
-        own: Whether it is judged by runs of the same recipe, or by others of its task.
+        kin: A key of `KIN`: judged by runs of the same recipe; of the same network and method,
+            with other settings or seeds; or of the same task.
         judged_by: Records of one origin at the run's scale; none if there are none.
     """
 
     recipe: str
     seed: int
-    own: bool
+    kin: str
     judged_by: tuple[StoredRecord, ...]
 
     @property
@@ -40,35 +47,46 @@ class Estimate:
             return "no record to estimate from"
         n, first = len(self.judged_by), self.judged_by[0]
         runs = f"one {first.origin} run" if n == 1 else f"median of {n} {first.origin} runs"
-        of = "of this row" if self.own else f"of {first.record.task}, none of this row"
+        of = KIN[self.kin].format(**_facts(first))
         return f"{runs} {of}; {'; '.join(machines([self]))}"
 
 
 def estimate(recipe: str, seed: int, scale: str, stored: Sequence[StoredRecord]) -> Estimate:
     """Judge a run by complete records of its scale.
 
-    By its own recipe's records (of any seed) if there are some, else by those of its task; among
-    either by those made on this machine if there are some, else by committed ones.
+    By its own recipe's records (of any seed) if there are some, else by those of its network and
+    method, else by those of its task; among each by those made on this machine if there are some,
+    else by committed ones.
 
     Args:
         recipe: The run's row.
         seed: Its seed.
         scale: See `dreal_lib.records.scale_name`.
         stored: Records of any recipe and scale.
+
+    Raises:
+        UserError: No such row.
     """
-    task = task_of(recipe)
+    row = load_recipe(recipe)
+    alike = {
+        "row": {"recipe": recipe},
+        "network": {"task": row.task, "network": row.network, "method": row.method},
+        "task": {"task": row.task},
+    }
     usable = [s for s in stored if s.record.complete and s.record.scale == scale]
-    for own in (True, False):
+    for kin, wanted in alike.items():
         for origin in ORIGINS:
             found = tuple(
-                s
-                for s in usable
-                if s.origin == origin
-                and (s.record.recipe == recipe if own else s.record.task == task)
+                s for s in usable if s.origin == origin and wanted.items() <= _facts(s).items()
             )
             if found:
-                return Estimate(recipe, seed, own, found)
-    return Estimate(recipe, seed, False, ())
+                return Estimate(recipe, seed, kin, found)
+    return Estimate(recipe, seed, "task", ())
+
+
+def _facts(stored: StoredRecord) -> dict[str, str]:
+    record = stored.record
+    return {name: getattr(record, name) for name in ("recipe", "task", "network", "method")}
 
 
 def machines(estimates: Sequence[Estimate]) -> list[str]:

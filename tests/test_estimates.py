@@ -30,7 +30,7 @@ def stored(tmp_path):
     return make
 
 
-def test_runs_of_the_row_made_here_come_first_then_committed_ones_then_the_task(stored):
+def test_runs_of_the_row_come_first_then_of_the_network_then_of_the_task(stored):
     runs = stored(
         ("re-run", SE, 5, 100.0, {}),
         ("re-run", SE, 6, 300.0, {}),
@@ -40,20 +40,27 @@ def test_runs_of_the_row_made_here_come_first_then_committed_ones_then_the_task(
         ("recorded", SRM, 2, 30.0, {}),
     )
     here = estimate(SE, 9, "smoke", runs)
-    assert (here.seconds, here.own) == (200.0, True)
+    assert (here.seconds, here.kin) == (200.0, "row")
     assert here.source == "median of 2 re-run runs of this row; Test CPU, 2 cores"
 
     committed = estimate(SRM, 9, "smoke", runs)  # its own, though others were made here
-    assert (committed.seconds, committed.own) == (8.0, True)
+    assert (committed.seconds, committed.kin) == (8.0, "row")
     assert committed.source == "median of 3 recorded runs of this row; Test CPU, 2 cores"
 
     other = estimate("table_3/srm_resnet101_layer1_reinforced", 0, "smoke", runs)
-    assert (other.seconds, other.own) == (200.0, False)
+    assert (other.seconds, other.kin) == (200.0, "task")
     assert other.source == (
-        "median of 2 re-run runs of classification, none of this row; Test CPU, 2 cores"
+        "median of 2 re-run runs of classification, none of this network; Test CPU, 2 cores"
     )
-    other = estimate("ablations/se_resnet50_gamma_2_reinforced", 0, "smoke", runs[2:])
-    assert other.seconds == 19.0  # of 7, 8, 30, 1000
+    plain = estimate("table_1/se_resnet50_baseline", 0, "smoke", runs[2:])
+    assert (plain.seconds, plain.kin) == (19.0, "task")  # of 7, 8, 30, 1000
+    changed = estimate("ablations/se_resnet50_gamma_2_reinforced", 0, "smoke", runs)
+    assert (changed.seconds, changed.kin) == (200.0, "network")
+    assert changed.source == (
+        "median of 2 re-run runs of se_resnet50, reinforced, none of this row; Test CPU, 2 cores"
+    )
+    changed = estimate("ablations/se_resnet50_gamma_2_reinforced", 0, "smoke", runs[2:])
+    assert changed.seconds == 1000.0
 
 
 def test_another_scale_another_task_and_stopped_runs_do_not_count(stored):
@@ -73,8 +80,9 @@ def test_another_scale_another_task_and_stopped_runs_do_not_count(stored):
 
 def test_the_sum_is_shared_by_the_jobs_but_no_run_is_cut(stored):
     runs = stored(("re-run", SE, 0, 60.0, {}), ("re-run", SRM, 0, 600.0, {}))
-    short, long = (Estimate(row, 1, True, (run,)) for row, run in zip((SE, SRM), runs, strict=True))
-    unknown = Estimate(RETRIEVAL, 1, False, ())
+    rows = zip((SE, SRM), runs, strict=True)
+    short, long = (Estimate(row, 1, "row", (run,)) for row, run in rows)
+    unknown = Estimate(RETRIEVAL, 1, "task", ())
     assert batch_seconds([short, long, unknown], 1) == 660.0
     assert batch_seconds([short] * 10, 2) == 300.0
     assert batch_seconds([short, long], 2) == 600.0
