@@ -10,7 +10,7 @@ from synthetic_records import write_run
 from tiny_images import write_tiny_set
 
 from data_prep import embedded
-from dreal_lib import attended, chosen_images, pictures, records
+from dreal_lib import attended, attended_text, chosen_images, pictures, records
 from dreal_lib.attended import Pair
 from dreal_lib.boxes import rectangles
 from dreal_lib.errors import UserError
@@ -116,7 +116,7 @@ def test_equal_runs_have_no_p_and_no_claim(make_pair):
     same = replace(pair, reinforced=pair.baseline)
     found = attended.compare_scores([same])
     assert np.isnan(found[0].by_seed[0].p)
-    assert all("no difference can be claimed" in s for s in attended.claim_sentences(found))
+    assert all("no difference can be claimed" in s for s in attended_text.claim_sentences(found))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_equal_runs_have_no_p_and_no_claim(make_pair):
     ],
 )
 def test_claims_follow_the_intervals(make_pair, shift, correct, complete):
-    sentences = attended.claim_sentences(attended.compare_scores([make_pair(shift)]))
+    sentences = attended_text.claim_sentences(attended.compare_scores([make_pair(shift)]))
     assert [correct in sentences[0], complete in sentences[1]] == [True, True]
     assert all("says nothing about the method" in sentence for sentence in sentences)
     assert "attended area differs" in sentences[1]
@@ -137,14 +137,14 @@ def test_claims_follow_the_intervals(make_pair, shift, correct, complete):
 def test_more_correct_needs_all_three_scores(make_pair):
     pair = make_pair(0.05)
     pair.reinforced["localization/iou"][:] = pair.baseline["localization/iou"] - np.float16(0.05)
-    sentences = attended.claim_sentences(attended.compare_scores([pair]))
+    sentences = attended_text.claim_sentences(attended.compare_scores([pair]))
     assert "no difference can be claimed" in sentences[0]
     assert "yes, more complete" in sentences[1]
 
 
 def test_the_table_has_a_line_a_seed_and_one_over_them(make_pair):
     pairs = [make_pair(0.05, 0), make_pair(0.06, 1)]
-    table = attended.score_table(attended.compare_scores(pairs), pairs)
+    table = attended_text.score_table(attended.compare_scores(pairs), pairs)
     assert [row[1] for row in table.rows] == ["0", "1", "all"] * 5
     assert table.rows[0][-1] == f"{N} of {N} images"
     assert table.rows[2][-1] == "2 seeds"
@@ -155,24 +155,24 @@ def test_a_set_without_boxes_says_so_everywhere(make_pair):
     pairs = [make_pair(objects=False)]
     scores = attended.compare_scores(pairs)
     assert [c.score for c in scores] == ["area"]
-    assert "without boxes and masks" in attended.availability(pairs)[-1]
-    assert all("Not measured here" in s for s in attended.claim_sentences(scores))
+    assert "without boxes and masks" in attended_text.availability(pairs)[-1]
+    assert all("Not measured here" in s for s in attended_text.claim_sentences(scores))
     groups = chosen_images.scores_by_size(pairs)
     assert groups == {}
-    assert "without boxes" in str(attended.group_table(groups, pairs).rows[0][0])
-    assert "without boxes" in attended.group_sentences(groups, pairs)[0]
+    assert "without boxes" in str(attended_text.group_table(groups, pairs).rows[0][0])
+    assert "without boxes" in attended_text.group_sentences(groups, pairs)[0]
     grid = chosen_images.size_grid(pairs)
     assert tuple(grid.groups) == chosen_images.OUTCOMES
 
 
 def test_no_pair_and_old_records_say_so(make_pair):
-    assert "no pair" in attended.availability(())[0]
+    assert "no pair" in attended_text.availability(())[0]
     assert chosen_images.outcome_grid(()) is None
     assert chosen_images.size_grid(()) is None
-    assert "no pair" in str(attended.score_table([], ()).rows[0][0])
+    assert "no pair" in str(attended_text.score_table([], ()).rows[0][0])
     pair = make_pair()
     del pair.reinforced["cam/maps"]
-    assert "hold no maps" in attended.availability([pair])[0]
+    assert "hold no maps" in attended_text.availability([pair])[0]
     assert chosen_images.outcome_grid([pair]) is None
     assert chosen_images.alt_text(None) == ""
 
@@ -180,7 +180,7 @@ def test_no_pair_and_old_records_say_so(make_pair):
 def test_empty_maps_are_counted(make_pair):
     pair = make_pair()
     pair.baseline["cam/maps"][:4] = 0
-    assert f"4 of {2 * N} maps are zero" in " ".join(attended.availability([pair]))
+    assert f"4 of {2 * N} maps are zero" in " ".join(attended_text.availability([pair]))
 
 
 def stored(root, recipe, labels, seed=0):

@@ -23,7 +23,7 @@
 # first; the parameter `network` takes any row of Table 1.
 
 # %%
-from dreal_lib import attended, chosen_images, drawn_numbers, overlays, page
+from dreal_lib import attended, attended_text, chosen_images, drawn_numbers, overlays, page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -39,7 +39,7 @@ view = page.start("fig_4", globals())
 pairs = attended.load_pairs(*view.pair())
 grid = chosen_images.outcome_grid(pairs, view.parameters.data_root)
 scores = attended.compare_scores(pairs)
-view.say(attended.availability(pairs))
+view.say(attended_text.availability(pairs))
 
 # %% [markdown]
 # ## Baseline over reinforced
@@ -67,7 +67,7 @@ view.figure(
 # true class falls fast when the pixels that matter go first, and rises fast when they come first.
 
 # %% tags=["hide-input"]
-view.show(attended.score_table(scores, pairs), attended.SCORE_CAPTION, "tab-attended")
+view.show(attended_text.score_table(scores, pairs), attended_text.SCORE_CAPTION, "tab-attended")
 
 # %% [markdown]
 # ## What this shows
@@ -76,7 +76,7 @@ view.show(attended.score_table(scores, pairs), attended.SCORE_CAPTION, "tab-atte
 # zero, "more complete" if that of completeness does.
 
 # %% tags=["hide-input"]
-view.say(attended.claim_sentences(scores))
+view.say(attended_text.claim_sentences(scores))
 
 # %% [markdown]
 # ## How this page was made

@@ -19,7 +19,7 @@
 # object is known, the figure shows further images in the groups of {doc}`fig_4`.
 
 # %%
-from dreal_lib import attended, chosen_images, drawn_numbers, overlays, page
+from dreal_lib import attended, attended_text, chosen_images, drawn_numbers, overlays, page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -35,7 +35,7 @@ view = page.start("fig_5", globals())
 pairs = attended.load_pairs(*view.pair())
 grid = chosen_images.size_grid(pairs, view.parameters.data_root)
 scores = chosen_images.scores_by_size(pairs)
-view.say(attended.availability(pairs))
+view.say(attended_text.availability(pairs))
 
 # %% [markdown]
 # ## Baseline over reinforced
@@ -58,7 +58,9 @@ view.figure(
 # ## Scores by size
 
 # %% tags=["hide-input"]
-view.show(attended.group_table(scores, pairs), attended.GROUP_CAPTION, "tab-attended-by-size")
+view.show(
+    attended_text.group_table(scores, pairs), attended_text.GROUP_CAPTION, "tab-attended-by-size"
+)
 
 # %% [markdown]
 # ## What this shows
@@ -66,7 +68,7 @@ view.show(attended.group_table(scores, pairs), attended.GROUP_CAPTION, "tab-atte
 # The rule for a claim is that of {doc}`fig_4`. Several groups are looked at, each by itself.
 
 # %% tags=["hide-input"]
-view.say(attended.group_sentences(scores, pairs))
+view.say(attended_text.group_sentences(scores, pairs))
 
 # %% [markdown]
 # ## How this page was made
