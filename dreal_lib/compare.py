@@ -150,13 +150,21 @@ class NetworkComparison:
             first.record.data.fingerprint == second.record.data.fingerprint
         )
 
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of which there is a pair."""
+        if not self.pairable:
+            return []
+        return sorted(set(self.baseline.seeds) & set(self.reinforced.seeds))
+
+    def differences(self, metric: Metric, epoch: Epoch = "last") -> dict[int, float]:
+        """Reinforced minus baseline, by seed; empty where the two cannot be paired."""
+        first, second = (row.values(metric, epoch) for row in (self.baseline, self.reinforced))
+        return {seed: second[seed] - first[seed] for seed in self.seeds}
+
     def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
         """The paired difference, or None where the two cannot be paired."""
-        if not self.pairable:
-            return None
-        return paired_difference(
-            self.baseline.values(metric, epoch), self.reinforced.values(metric, epoch)
-        )
+        return _difference(list(self.differences(metric, epoch).values()))
 
 
 @dataclass(frozen=True)
@@ -179,17 +187,21 @@ class ScaleComparison:
     def runs(self) -> list[StoredRecord]:
         return [run for row in self.rows for run in row.runs]
 
+    @property
+    def averaged(self) -> tuple[NetworkComparison, ...]:
+        """The networks that a mean over networks is taken of: those with the most pairs.
+
+        One of fewer would cost the others the seeds that it lacks.
+        """
+        most = max((len(network.seeds) for network in self.networks), default=0)
+        return tuple(n for n in self.networks if most and len(n.seeds) == most)
+
     def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
-        """The difference averaged over networks seed by seed, over seeds that all pairs have."""
-        by_network = [
-            {seed: second[seed] - first[seed] for seed in first.keys() & second.keys()}
-            for network in self.networks
-            if network.pairable
-            for first, second in [
-                (network.baseline.values(metric, epoch), network.reinforced.values(metric, epoch))
-            ]
-        ]
-        by_network = [differences for differences in by_network if differences]
+        """The difference averaged over `averaged`, seed by seed, over seeds that all of them have.
+
+        None without a pair.
+        """
+        by_network = [network.differences(metric, epoch) for network in self.averaged]
         if not by_network:
             return None
         seeds = sorted(set.intersection(*(set(differences) for differences in by_network)))

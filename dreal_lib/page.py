@@ -301,6 +301,12 @@ class Page:
         captions = " ".join(verdicts.scale_facts(comparison) for comparison in others)
         caption = f"Top-1 error of the last epoch at other scales. {captions}"
         self.show(table_1.overview(others), caption, label)
+        self.say(
+            [
+                f"Scale {comparison.scale}. {verdicts.verdicts(comparison)[0]}"
+                for comparison in others
+            ]
+        )
 
     def say_curves(self, blocks: pd.DataFrame) -> None:
         """Say what the curves of Fig. 6 say."""

@@ -104,24 +104,23 @@ def our_errors(comparison: ScaleComparison) -> Table:
 
 
 def our_differences(comparison: ScaleComparison) -> Table:
-    """Reinforced minus baseline by network, paired by seed, with the 95 % interval of top-1."""
+    """Reinforced minus baseline by network, paired by seed: each seed, mean, 95 % interval."""
     rows = []
     for network in comparison.networks:
-        top1 = network.difference("top1_error_pct")
-        others = (
-            network.difference("top1_error_pct", "best"),
-            network.difference("top5_error_pct"),
-        )
+        top1, top5 = (network.difference(m) for m in ("top1_error_pct", "top5_error_pct"))
         rows.append(
             (
                 _paired_label(network, comparison.scale),
+                by_seed_text(network.differences("top1_error_pct")),
                 difference_text(top1),
                 interval_text(top1),
-                *(difference_text(difference) for difference in others),
-                str(top1.n if top1 else 0),
+                difference_text(network.difference("top1_error_pct", "best")),
+                difference_text(top5),
+                interval_text(top5),
             )
         )
-    columns = ("Network", ERRORS[0], "95 % interval", *ERRORS[1:3], "n")
+    interval = "95 % interval"
+    columns = ("Network", "By seed", ERRORS[0], interval, *ERRORS[1:3], interval)
     return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
 
 
@@ -138,11 +137,12 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
             cells = (
                 *(summary_text(row.summary("top1_error_pct")) for row in pair),
                 difference_text(difference),
+                interval_text(difference),
             )
             head = marked(comparison.scale, run, comparison.scale)
             rows.append((head, network.label, *cells, str(difference.n if difference else 0)))
-    columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "Pairs")
-    return Table(columns, tuple(rows), frozenset(range(2, 6)))
+    columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "95 % interval", "Pairs")
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
 
 
 def _printed_pair(errors: paper.Errors) -> str:
@@ -175,6 +175,11 @@ def difference_text(difference: Difference | None) -> str:
     if difference is None:
         return NOTHING
     return f"{signed(difference.mean)} ± {spread_text(difference.spread)}"
+
+
+def by_seed_text(differences: Mapping[int, float]) -> str:
+    """Each seed's difference, in the order of the seeds."""
+    return ", ".join(signed(value) for _, value in sorted(differences.items())) or NOTHING
 
 
 def interval_text(difference: Difference | None) -> str:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from dreal_lib import paper
-from dreal_lib.compare import Difference, ScaleComparison
+from dreal_lib.compare import Difference, NetworkComparison, ScaleComparison
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.tables import signed, spread_text
 
@@ -42,18 +42,42 @@ def verdict_sentence(subject: str, difference: Difference | None) -> str:
 
 
 def verdicts(comparison: ScaleComparison) -> list[str]:
-    """One sentence over all networks, if several were run, then one for each network run."""
-    paired = [
-        (network, network.difference("top1_error_pct"))
-        for network in comparison.networks
-        if network.difference("top1_error_pct") is not None
+    """What may be said of top-1, over several networks and one by one; then of top-5.
+
+    Args:
+        comparison: The runs of one scale.
+    """
+    paired = [network for network in comparison.networks if network.seeds]
+    if not paired:
+        return [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
+    sentences = [
+        verdict_sentence(network.label, network.difference("top1_error_pct")) for network in paired
     ]
-    sentences = [verdict_sentence(network.label, difference) for network, difference in paired]
     if len(paired) > 1:
-        subject = "Mean of " + ", ".join(network.label for network, _ in paired)
-        overall = comparison.difference("top1_error_pct")
-        sentences.insert(0, verdict_sentence(subject, overall))
-    return sentences or [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
+        sentences.insert(0, _over_networks(comparison, paired))
+    return [*sentences, _on_top5(paired)]
+
+
+def _over_networks(comparison: ScaleComparison, paired: Sequence[NetworkComparison]) -> str:
+    averaged = comparison.averaged
+    left_out = [network.label for network in paired if network not in averaged]
+    subject = "Mean of " + ", ".join(network.label for network in averaged)
+    if left_out:
+        subject += f" (without {', '.join(left_out)}, with fewer seeds)"
+    return verdict_sentence(subject, comparison.difference("top1_error_pct"))
+
+
+def _on_top5(paired: Sequence[NetworkComparison]) -> str:
+    claims = {"lower": "errs less", "higher": "errs more"}
+    said = [
+        f"{network.label} {claims[found.verdict]}, by {signed(found.mean)} points (95 % interval "
+        f"{signed(found.low)} to {signed(found.high)}, n = {found.n})"
+        for network in paired
+        if (found := network.difference("top5_error_pct")) and found.verdict in claims
+    ]
+    return "Top-5 error, by the same rule: reinforced, " + (
+        "; ".join(said) + "." if said else "no network can be claimed to err less or more."
+    )
 
 
 def published_gain_sentence() -> str:

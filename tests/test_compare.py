@@ -137,10 +137,41 @@ def test_rows_of_a_scale(tmp_path):
     assert se.baseline.summary("top1_error_pct") == compare.Summary(50.0, 10.0, 3)
     assert se.difference("top1_error_pct").mean == pytest.approx(-1.0)
     assert comparison.networks[1].difference("top1_error_pct") is None
-    # Over both networks only seed 0 is common: (-1 + 2) / 2.
-    assert comparison.difference("top1_error_pct") == Difference(0.5, None, 1, None, None)
-    assert verdicts.verdicts(comparison)[0].startswith("Mean of SE-ResNet-50, SRM-ResNet-50: the")
-    assert len(verdicts.verdicts(comparison)) == 3
+    assert se.differences("top1_error_pct") == pytest.approx({0: -1.0, 1: -1.1, 2: -0.9})
+
+
+def test_a_network_of_fewer_seeds_costs_the_others_none(tmp_path):
+    for seed, (baseline, reinforced) in enumerate([(40.0, 39.0), (50.0, 48.9), (60.0, 59.1)]):
+        write_pair(tmp_path, "se_resnet50", seed, baseline, reinforced)
+        write_pair(tmp_path, "cbam_resnet50", seed, 40.0, 43.0)
+    write_pair(tmp_path, "srm_resnet50", 0, 30.0, 32.0)
+    comparison = smoke(tmp_path)
+    found = comparison.difference("top1_error_pct")
+    assert (found.mean, found.spread, found.n) == pytest.approx((1.0, 0.05, 3))
+    said = verdicts.verdicts(comparison)
+    assert said[0].startswith(
+        "Mean of SE-ResNet-50, CBAM-ResNet-50 (without SRM-ResNet-50, with fewer seeds): "
+        "mean difference +1.00 ± 0.05 points over n = 3 seeds"
+    )
+    assert len(said) == 5
+    write_pair(tmp_path, "srm_resnet50", 1, 30.0, 32.0)
+    write_pair(tmp_path, "srm_resnet50", 2, 30.0, 32.0)
+    # ((-1 + 3 + 2), (-1.1 + 3 + 2), (-0.9 + 3 + 2)) / 3
+    assert smoke(tmp_path).difference("top1_error_pct").mean == pytest.approx(4 / 3)
+
+
+def test_top_5_is_judged_by_the_same_rule(tmp_path):
+    for seed, errors in enumerate([(20.0, 21.0), (20.0, 21.1), (20.0, 20.9)]):
+        for method, error in zip(("baseline", "reinforced"), errors, strict=True):
+            write_run(tmp_path, f"table_1/se_resnet50_{method}", seed=seed, top5=(error, error))
+    assert verdicts.verdicts(smoke(tmp_path))[-1] == (
+        "Top-5 error, by the same rule: reinforced, SE-ResNet-50 errs more, by +1.00 points "
+        "(95 % interval +0.75 to +1.25, n = 3)."
+    )
+    write_pair(tmp_path / "other", "se_resnet50", 0, 40.0, 39.0)
+    assert verdicts.verdicts(smoke(tmp_path / "other"))[-1] == (
+        "Top-5 error, by the same rule: reinforced, no network can be claimed to err less or more."
+    )
 
 
 def test_last_and_best_are_kept_apart(tmp_path):
@@ -249,9 +280,9 @@ def test_our_differences_are_marked_where_there_is_a_pair(tmp_path):
         write_pair(tmp_path, "se_resnet50", seed, baseline, reinforced)
     table = table_1.our_differences(smoke(tmp_path))
     first = cells(table.rows[0])
-    assert first[:3] == ["SE-ResNet-50 ●", *map(minus, ("-1.00 ± 0.10", "-1.25 to -0.75"))]
-    assert first[-1] == "3"
-    assert table.rows[1] == ("SE-ResNet-101", *["—"] * 4, "0")
+    texts = ("-1.00, -1.10, -0.90", "-1.00 ± 0.10", "-1.25 to -0.75")
+    assert first[:4] == ["SE-ResNet-50 ●", *map(minus, texts)]
+    assert table.rows[1] == ("SE-ResNet-101", *["—"] * 6)
 
 
 def test_the_overview_shows_what_was_run(tmp_path):
@@ -259,8 +290,8 @@ def test_the_overview_shows_what_was_run(tmp_path):
     write_run(tmp_path, "table_1/se_resnet50_baseline")
     rows = table_1.overview([smoke(tmp_path)]).rows
     assert [cells(row) for row in rows] == [
-        ["smoke ●", "SE-ResNet-50", "50.00 ± —", "not run", "—", "0"],
-        ["smoke ●", "SRM-ResNet-50", "30.00 ± —", "32.00 ± —", "+2.00 ± —", "1"],
+        ["smoke ●", "SE-ResNet-50", "50.00 ± —", "not run", "—", "—", "0"],
+        ["smoke ●", "SRM-ResNet-50", "30.00 ± —", "32.00 ± —", "+2.00 ± —", "—", "1"],
     ]
 
 
