@@ -78,15 +78,16 @@ class RecurrentCritic(nn.Module):
         i, f, o = (torch.sigmoid(gates[:, :, k]) for k in (0, 1, 3))  # (L, B, N)
         g = torch.tanh(gates[:, :, 2])
         weights = lstm.weight_hr_l0[0].abs() if lstm.proj_size else 1.0  # dQ/d(o*tanh(c)), (N,)
-        cell, sensitivities = torch.zeros_like(g[0]), []
+        cells = [torch.zeros_like(g[0])]
         for l in range(len(g)):  # noqa: E741 -- the paper's index
-            before, cell = cell, f[l] * cell + i[l] * g[l]
-            through_cell = i[l] * (1 - i[l]) * g[l].abs() + i[l] * (1 - g[l] ** 2)
-            through_cell = through_cell + f[l] * (1 - f[l]) * before.abs()
-            squashed = torch.tanh(cell)
-            of_cells = o[l] * (1 - o[l]) * squashed.abs() + o[l] * (1 - squashed**2) * through_cell
-            sensitivities.append((weights * of_cells).sum(1))
-        return torch.stack(sensitivities)
+            cells.append(f[l] * cells[-1] + i[l] * g[l])
+        # All blocks at once from here on: a GPU would wait for the launches of a block at a time.
+        cell, before = torch.stack(cells[1:]), torch.stack(cells[:-1])
+        through_cell = i * (1 - i) * g.abs() + i * (1 - g**2)
+        through_cell = through_cell + f * (1 - f) * before.abs()
+        squashed = torch.tanh(cell)
+        of_cells = o * (1 - o) * squashed.abs() + o * (1 - squashed**2) * through_cell
+        return (weights * of_cells).sum(2)
 
 
 @contextmanager

@@ -41,9 +41,12 @@ class MainPassStatistics:
         self.counts: dict[nn.Module, int] = {}
         self.hooks = [m.register_forward_pre_hook(self._count) for m in self.modules]
         for module in self.modules:
-            module.running_mean = torch.zeros_like(module.running_mean)
-            module.running_var = torch.zeros_like(module.running_var)
+            module.running_mean = torch.empty_like(module.running_mean)
+            module.running_var = torch.empty_like(module.running_var)
             module.momentum = 1.0
+        if self.modules:  # all at once, as a GPU would wait for the launch of each
+            torch._foreach_zero_([m.running_mean for m in self.modules])
+            torch._foreach_zero_([m.running_var for m in self.modules])
         return self
 
     def _count(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -63,10 +66,12 @@ class MainPassStatistics:
     def reused(self) -> Iterator[None]:
         """Normalises with the main pass's batch statistics (biased variance, as BN does)."""
         batch_variances = [module.running_var for module in self.modules]
-        for module in self.counts:
-            n = self.counts[module]
-            module.running_var = module.running_var * ((n - 1) / n)
-            module.eval()
+        biased = [(n - 1) / n for n in self.counts.values()]
+        if biased:
+            scaled = torch._foreach_mul([m.running_var for m in self.counts], biased)
+            for module, variance in zip(self.counts, scaled, strict=True):
+                module.running_var = variance
+                module.eval()
         try:
             yield
         finally:
@@ -78,6 +83,7 @@ class MainPassStatistics:
     def __exit__(self, failure: type[BaseException] | None, *_) -> None:
         for hook in self.hooks:
             hook.remove()
+        moved: dict[float, list[tuple[Tensor, Tensor]]] = {}  # by momentum: running, of the batch
         for module, (mean, variance, momentum) in zip(self.modules, self.running, strict=True):
             batch_mean, batch_variance = module.running_mean, module.running_var
             module.running_mean, module.running_var = mean, variance
@@ -85,8 +91,11 @@ class MainPassStatistics:
             if failure is not None or module not in self.counts:
                 continue  # a pass that broke off left no batch statistics, or half of them
             share = momentum if momentum is not None else 1 / float(module.num_batches_tracked)
-            mean.mul_(1 - share).add_(batch_mean, alpha=share)
-            variance.mul_(1 - share).add_(batch_variance, alpha=share)
+            moved.setdefault(share, []).extend(((mean, batch_mean), (variance, batch_variance)))
+        for share, pairs in moved.items():
+            running, of_batch = map(list, zip(*pairs, strict=True))
+            torch._foreach_mul_(running, 1 - share)
+            torch._foreach_add_(running, of_batch, alpha=share)
 
 
 def refuse_untracked_norms(model: nn.Module) -> None:

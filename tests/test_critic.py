@@ -120,6 +120,18 @@ def test_gate_sensitivity_is_the_gradient_with_respect_to_the_gates(norm):
     torch.testing.assert_close(got, autograd_sensitivity(critic, states, maps))
 
 
+def test_a_block_more_costs_gate_sensitivity_the_recursion_alone(critic):
+    """On a GPU each operation is a launch, and a deep stage has 23 blocks."""
+
+    def count(blocks: int) -> int:
+        given = torch.ones(blocks, BATCH, SIZE).double()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            critic.gate_sensitivity(given, given, torch.zeros(blocks, BATCH).double())
+        return sum(event.name in ("aten::mul", "aten::add") for event in profiled.events())
+
+    assert count(23) - count(3) == 20 * 3  # c_l = f c_{l-1} + i g
+
+
 def test_gate_sensitivity_against_finite_differences(critic):
     """Shifting a gate's bias moves the first block's critique by its sensitivity."""
     states, maps = (each[:1] for each in inputs())

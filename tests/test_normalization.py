@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreal_lib.errors import UserError
 from dreal_lib.normalization import (
@@ -47,6 +48,41 @@ def test_running_statistics_move_as_by_plain_forward_passes(momentum, steps):
     torch.testing.assert_close(buffers(watched), buffers(plain))
     assert watched[0].num_batches_tracked == steps
     assert [module.momentum for module in watched if hasattr(module, "momentum")] == [momentum] * 2
+
+
+@pytest.mark.parametrize("momenta", [(0.1, 0.01, None, 0.1), (1.0, 0.1, 0.01, 0.01)])
+def test_norms_of_several_momenta_move_each_by_its_own(momenta):
+    plain = nn.Sequential(*(norm(momentum) for momentum in momenta))
+    watched, x = copy.deepcopy(plain), batch(4, 3, 5, 5)
+    plain(x)
+    with MainPassStatistics(watched):
+        watched(x)
+    torch.testing.assert_close(buffers(watched), buffers(plain))
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is dispatched: on a GPU, about the launches."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += operation is not torch.ops.aten.empty_like.default  # launches nothing
+        return operation(*args, **(kwargs or {}))
+
+
+def test_statistics_are_handled_all_at_once_whatever_the_number_of_norms():
+    def count(norms: int) -> int:
+        model = nn.Sequential(*(norm() for _ in range(norms)))
+        with Operations() as operations:
+            model(batch(4, 3, 5, 5))
+            alone, operations.count = operations.count, 0
+            with MainPassStatistics(model) as statistics:
+                model(batch(4, 3, 5, 5))
+                with statistics.reused():
+                    pass
+        return operations.count - alone
+
+    assert count(20) == count(2)
 
 
 @pytest.mark.parametrize(("momentum", "share"), [(0.1, 0.1), (0.01, 0.01)])
