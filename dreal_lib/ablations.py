@@ -1,10 +1,9 @@
 """Ablations: one thing of a row of Table 1 changed, all else as it was.
 
-The paper mentions some without numbers: gamma is 1 "by cross-validation" (section 3.1), larger
-critics bring "marginally additional benefit" (section 4.1), and DREAL has "more effectiveness in
-the deeper layers" (appendix B.3). Others change what it leaves open. Each recipe of
-`recipes/ablations` names its change itself, so that a new file there is a new line here. How a row
-is held against the one that it changes stands in `dreal_lib.variations`.
+The paper mentions two without numbers: gamma is 1 "by cross-validation" (section 3.1), and larger
+critics bring "marginally additional benefit" (section 4.1). Others change what it leaves open. Each
+recipe of `recipes/ablations` names its change itself, so that a new file there is a new line here.
+How a row is held against the one that it changes stands in `dreal_lib.variations`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import pandas as pd
 import yaml
 
 from dreal_lib import paper
-from dreal_lib.compare import NetworkComparison, Row, paired_difference
+from dreal_lib.compare import CONFIDENCE, NetworkComparison, Row, paired_difference, summarise
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import FOLDER, recipe_names
 from dreal_lib.records import StoredRecord
@@ -29,15 +28,20 @@ from dreal_lib.variations import (
     compare_variations,
     effect_text,
     error_cells,
+    is_without_effect,
     variation_cells,
 )
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+# Why a setting can be without effect.
+NO_EFFECT = {
+    "bypass_draw": "of one block a stage there is nothing to draw, for a step or for an epoch",
+}
 
 TABLE_CAPTION = (
-    "Top-1 error in per cent, mean ± sample standard deviation over n seeds. Difference: to the "
-    "default run in the last epoch, paired by seed, below zero where the change errs less, with "
-    "its 95 % interval (Student's t)."
+    "Top-1 error in per cent, mean ± sample standard deviation over n seeds. Same seeds: mean of "
+    "the default row over the seeds that the changed row has. Difference: of the last epoch, "
+    "paired by seed, below zero where the change errs less, with its 95 % interval (Student's t)."
 )
 ERRORS_CAPTION = (
     "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
@@ -117,14 +121,22 @@ def change_table(comparison: VariationComparison) -> Table:
             name = f"default, {paper.TABLE_1[pair.network].label}"
             rows.append((marked(name, pair.baseline, comparison.scale), NOTHING, *_alone(pair)))
         head = marked(change.setting, pair.reinforced, comparison.scale)
-        rows.append((head, str(change.value), *variation_cells(pair)))
-    columns = ("Setting", "Value", "Top-1 last", "Top-1 best", "Difference", *DIFFERENCE_COLUMNS)
+        last, best, *rest = variation_cells(pair)
+        rows.append((head, str(change.value), last, best, _same_seeds(pair), *rest))
+    errors = ("Top-1 last", "Top-1 best", "Default, same seeds")
+    columns = ("Setting", "Value", *errors, "Difference", *DIFFERENCE_COLUMNS)
     return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
 
 
 def _alone(pair: NetworkComparison) -> tuple[str, ...]:
     row = pair.baseline
-    return (*error_cells(row), NOTHING, NOTHING, str(len(row.seeds)), NOTHING)
+    return (*error_cells(row), NOTHING, NOTHING, NOTHING, str(len(row.seeds)), NOTHING)
+
+
+def _same_seeds(pair: NetworkComparison) -> str:
+    values = pair.baseline.values("top1_error_pct")
+    mean = summarise([values[seed] for seed in pair.seeds])
+    return f"{mean.mean:.2f}" if mean else NOTHING
 
 
 def change_sentences(comparison: VariationComparison) -> list[str]:
@@ -133,7 +145,12 @@ def change_sentences(comparison: VariationComparison) -> list[str]:
     for pair, change in zip(comparison.networks, known_changes(), strict=True):
         difference = pair.difference("top1_error_pct")
         claims = {"lower": "errs less", "higher": "errs more"}
-        said = f"{change.value}: {effect_text(difference, ' points', claims)}"
+        effect = effect_text(difference, " points", claims)
+        if is_without_effect(pair):
+            reason = NO_EFFECT.get(change.setting)
+            effect = "without effect, the runs end alike to the last digit"
+            effect += f" ({reason})" if reason else ""
+        said = f"{change.value}: {effect}"
         by_setting.setdefault((change.setting, change.network), []).append(said)
     return [
         f"`{setting}` ({paper.TABLE_1[network].label}, default {getattr(Settings, setting)}): "
@@ -141,6 +158,22 @@ def change_sentences(comparison: VariationComparison) -> list[str]:
         + "."
         for (setting, network), effects in by_setting.items()
     ]
+
+
+def chance_sentence(comparison: VariationComparison) -> str:
+    """How likely a false claim is among so many changes, each judged by itself."""
+    found = [pair.difference("top1_error_pct") for pair in comparison.networks]
+    judged = sum(item is not None and item.low is not None for item in found)
+    run = sum(item is not None for item in found)
+    text = f"Of {len(found)} changes {run} were run here, {judged} with an interval."
+    if judged < 2:
+        return text
+    chance = 1 - CONFIDENCE**judged
+    return (
+        f"{text} No correction is made for looking at several: if no change had an effect, and all "
+        f"were independent, one or more of {judged} intervals would still leave out zero in "
+        f"{100 * chance:.0f} % of the cases."
+    )
 
 
 def stage_name(stage: str) -> str:

@@ -128,6 +128,15 @@ def variation_cells(pair: NetworkComparison) -> tuple[str, ...]:
     )
 
 
+def is_without_effect(pair: NetworkComparison) -> bool:
+    """Whether the runs of every seed that both rows have ended alike to the last digit."""
+    first, second = (
+        [(run.record.last, run.record.best) for run in row.runs if run.record.seed in pair.seeds]
+        for row in (pair.baseline, pair.reinforced)
+    )
+    return bool(pair.seeds) and first == second
+
+
 def effect_text(difference: Difference | None, unit: str, claims: dict[str, str]) -> str:
     """A difference with its interval and what the rule allows to be claimed.
 

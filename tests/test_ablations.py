@@ -251,11 +251,11 @@ def test_the_table_by_hand(tmp_path):
     rows = [texts(row) for row in table.rows]
     assert len(rows) == 13
     assert rows[0] == [
-        "default, SE-ResNet-50 ●", "—", "55.00 ± 5.00", "54.00 ± 5.00", "—", "—", "3", "—",
+        "default, SE-ResNet-50 ●", "—", "55.00 ± 5.00", "54.00 ± 5.00", "—", "—", "—", "3", "—",
     ]  # fmt: skip
-    assert rows[1] == ["gamma", "0.25", "not run", "not run", "—", "—", "0", "0"]
+    assert rows[1] == ["gamma", "0.25", "not run", "not run", "—", "—", "—", "0", "0"]
     assert rows[3] == [
-        "gamma ●", "2.0", "54.00 ± 5.05", "53.00 ± 5.05", f"{MINUS}1.00 ± 0.10",
+        "gamma ●", "2.0", "54.00 ± 5.05", "53.00 ± 5.05", "55.00", f"{MINUS}1.00 ± 0.10",
         f"{MINUS}1.25 to {MINUS}0.75", "3", "3",
     ]  # fmt: skip
     assert rows[11][0] == "default, CBAM-ResNet-50"
@@ -302,6 +302,43 @@ def test_sentences_say_what_the_rule_allows(tmp_path, changes, said):
         "`gamma` (SE-ResNet-50, default 1.0): 0.25: not run; 0.5: not run; 2.0: "
     )
     assert sentence.replace(MINUS, "-").endswith(said)
+
+
+def test_the_default_is_averaged_over_the_seeds_of_the_change(tmp_path):
+    write_row(tmp_path, DEFAULT, 0, 50.0)
+    write_row(tmp_path, DEFAULT, 1, 60.0)
+    write_row(tmp_path, GAMMA_2, 1, 59.0)
+    default, _, _, changed = (texts(r) for r in ablations.change_table(compared(tmp_path)).rows[:4])
+    assert default[2] == "55.00 ± 7.07"
+    assert changed[2:6] == ["59.00 ± —", "58.00 ± —", "60.00", f"{MINUS}1.00 ± —"]
+
+
+def test_a_change_that_changes_nothing_is_called_so(tmp_path):
+    drawn = "ablations/se_resnet50_bypass_draw_epoch_reinforced"
+    for recipe in (DEFAULT, drawn):
+        write_row(tmp_path, recipe, 0, 50.0)
+    (said,) = [s for s in ablations.change_sentences(compared(tmp_path)) if "bypass_draw" in s]
+    assert "epoch: without effect, the runs end alike to the last digit (of one block" in said
+    write_row(tmp_path, DEFAULT, 1, 50.0)
+    best = {"epoch": 3, "val_loss": 1.4, "top1_error_pct": 49.0, "top5_error_pct": 18.9}
+    write_row(tmp_path, drawn, 1, 50.0, best=best)  # top-5 alone differs
+    (said,) = [s for s in ablations.change_sentences(compared(tmp_path)) if "bypass_draw" in s]
+    assert "without effect" not in said
+
+
+def test_how_likely_a_false_claim_is(tmp_path):
+    assert ablations.chance_sentence(compared(tmp_path)) == (
+        "Of 11 changes 0 were run here, 0 with an interval."
+    )
+    write_defaults_and_gamma_2(tmp_path)
+    half = "ablations/se_resnet50_gamma_0_5_reinforced"
+    for seed, error in enumerate([49.0, 54.1, 59.2]):
+        write_row(tmp_path, half, seed, error)
+    said = ablations.chance_sentence(compared(tmp_path))
+    assert said.startswith("Of 11 changes 2 were run here, 2 with an interval. No correction")
+    assert said.endswith(
+        "one or more of 2 intervals would still leave out zero in 10 % of the cases."
+    )
 
 
 def test_there_is_a_sentence_for_each_setting(tmp_path):
