@@ -135,6 +135,33 @@ def our_results(comparison: SetsComparison, epoch: Epoch) -> Table:
     return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
 
 
+def best_epochs(comparison: SetsComparison) -> list[str]:
+    """Where the best epoch's scores are others than the last epoch's; one line if nowhere."""
+    said = []
+    for part in comparison.parts:
+        for method, row in by_method(part).items():
+            last, best = (
+                [summary_text(row.summary(metric, epoch)) for metric in SCORES]
+                for epoch in ("last", "best")
+            )
+            if last != best:
+                found = zip(SCORES.values(), best, strict=True)
+                lone = f" ± {NOTHING}"  # a single seed has no spread
+                scores = ", ".join(f"{name} {score.removesuffix(lone)}" for name, score in found)
+                said.append(f"{label_of(part)}, {LABELS[method]}, best epoch: {scores}.")
+    if not comparison.runs:
+        return []
+    if not said:
+        return [
+            "The best epoch (highest mAP, step sum) of every run has the scores of the last one."
+        ]
+    return [
+        "The best epoch is the evaluated one with the highest mAP (step sum), picked on the very "
+        "images it is measured on, and so flattered; rows not named have the last epoch's scores.",
+        *said,
+    ]
+
+
 def _printed(part: VariationComparison) -> str | None:
     """The half of Table 2 that a part repeats, or None."""
     halves = {

@@ -3,7 +3,7 @@
 import jupytext
 import numpy as np
 import pytest
-from synthetic_retrieval import DATA, figure_arrays, write_retrieval
+from synthetic_retrieval import DATA, figure_arrays, scores, write_retrieval
 
 from dreal_lib import notebooks, page, paper, records, retrieval_rows, table_2
 from dreal_lib.errors import UserError
@@ -79,6 +79,21 @@ def test_our_table_by_hand(tmp_path):
     ]  # fmt: skip
     assert texts(best.rows[1])[2:4] == ["53.00 ± 2.00", "43.00 ± 2.00"]
     assert last.legend() == "● recorded (smoke)"
+
+
+def test_best_epochs_are_told_where_they_differ_alone(tmp_path):
+    same = scores(60.0, 40.0, 4)
+    write_retrieval(tmp_path, "baseline", last=same, best=same)
+    (said,) = table_2.best_epochs(compared(tmp_path))
+    assert said.endswith("has the scores of the last one.")
+    write_retrieval(tmp_path, "attention", rank1=50.0, mean_ap=40.0)  # its best has a point more
+    first, row = table_2.best_epochs(compared(tmp_path))
+    assert "and so flattered" in first
+    assert row == (
+        "rendered figures, + attention, best epoch: Rank-1 51.00, mAP (step sum) 41.00, mAP "
+        "(trapezoid) 40.00, mINP 20.50."
+    )
+    assert table_2.best_epochs(compared(tmp_path / "none")) == []
 
 
 def three_rows(root, gains=(10.0, 11.0, 12.0), **options):
