@@ -95,14 +95,16 @@ class CachedBatches:
         seed: int = 0,
         channels_last: bool = False,
     ):
-        self.images, self.labels = cached.images[split], torch.from_numpy(cached.labels[split])
-        self.training, self.crops, self.batch_size = split == "train", crops, batch_size
         self.device, self.seed = torch.device(device), seed
+        self.images = cached.images[split]
+        self.labels = torch.from_numpy(cached.labels[split]).to(self.device)
+        self.mean, self.std = (torch.tensor(values, device=self.device) for values in (MEAN, STD))
+        self.training, self.crops, self.batch_size = split == "train", crops, batch_size
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         _refuse_small_split(len(self.labels), batch_size, self.training)
         self.shard = distributed.shard(batch_size) if self.training else slice(None)
         if self.device.type == "cuda":  # a small set fits there, and spares a copy a step
-            self.images = torch.from_numpy(np.ascontiguousarray(self.images)).to(self.device)
+            self.images = torch.tensor(self.images, device=self.device)
 
     def __len__(self) -> int:
         return _batch_count(len(self.labels), self.batch_size, self.training)
@@ -120,6 +122,7 @@ class CachedBatches:
     def _batches(
         self, order: Tensor, epoch: int = 0, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = order.to(self.device)  # at once: a copy a step would wait for all work before it
         for step in range(start, _batch_count(len(order), self.batch_size, self.training)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][self.shard]
             images = self._normalised(chosen)
@@ -127,22 +130,25 @@ class CachedBatches:
                 images = self._augmented(images, epoch, step)
             else:
                 images = v2.functional.center_crop(images, [self.crops.image_size] * 2)
-            yield images.contiguous(memory_format=self.format), self.labels[chosen].to(self.device)
+            yield images.contiguous(memory_format=self.format), self.labels[chosen]
 
     def _normalised(self, chosen: Tensor) -> Tensor:
         if isinstance(self.images, Tensor):
-            raw = self.images[chosen.to(self.device)]
+            raw = self.images[chosen]
         else:
             raw = torch.from_numpy(self.images[chosen.numpy()])
         images = raw.permute(0, 3, 1, 2).float().div(255)
-        return v2.functional.normalize(images, MEAN, STD)
+        return v2.functional.normalize(images, self.mean, self.std)
 
     def _augmented(self, images: Tensor, epoch: int, step: int) -> Tensor:
         generator = derived_generator(self.seed, "augmentation", epoch, step)
         # Drawn for the global batch, so that an image is cut alike whoever has it.
         matrices = random_crops(self.batch_size, self.crops.smallest_area, generator)[self.shard]
+        if self.device.type == "cuda":  # from pinned memory the copy waits for nothing
+            matrices = matrices.pin_memory()
         size = (len(images), 3, self.crops.image_size, self.crops.image_size)
-        grid = F.affine_grid(matrices.to(images.device), size, align_corners=False)
+        matrices = matrices.to(self.device, non_blocking=True)
+        grid = F.affine_grid(matrices, size, align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

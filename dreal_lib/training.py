@@ -353,8 +353,9 @@ def actor_weights(learner: nn.Module) -> dict[str, Tensor]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; on a CPU torch has no class of its own for it."""
+    """Whether memory ran out; CPUs and CUDA's libraries have no class of their own for it."""
     said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+    said += ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # the latter of cuBLAS and cuDNN
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         text in str(error) for text in said
     )

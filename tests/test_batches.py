@@ -2,12 +2,15 @@
 
 import math
 import multiprocessing
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny_images import write_tiny_set
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
 from dreal_lib import batches
@@ -264,3 +267,36 @@ def test_a_corrupt_file_is_one_line_even_from_a_worker(images, workers):
     assert str(caught.value).startswith(f"cannot decode image {broken}")
     assert "\n" not in str(caught.value)
     assert not multiprocessing.active_children()
+
+
+class CopiesToDevice(TorchDispatchMode):
+    """Counts tensors that are moved from the host; one from pageable memory makes it wait."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        given = [a for a in args if isinstance(a, torch.Tensor)]
+        if isinstance(made, torch.Tensor) and made.device.type == "cuda" and given:
+            self.count += all(tensor.device.type == "cpu" for tensor in given)
+        return made
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_on_a_gpu_decoded_images_lie_there_and_a_step_copies_next_to_nothing(
+    split, tmp_path, monkeypatch
+):
+    """Tensors without content stand for a GPU's; the images are mapped read-only, as a cache's."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # there is no fake of it
+    np.save(tmp_path / "pixels.npy", decoded().images["train"])
+    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    cached = CachedSet({split: pixels}, {split: np.arange(15)}, "f" * 64, "")
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True):
+        warnings.simplefilter("error")
+        source = CachedBatches(cached, split, CROPS, 4, device="cuda", channels_last=True).epoch()
+        next(source)
+        with CopiesToDevice() as copies:
+            images, labels = next(source)
+    assert images.device.type == labels.device.type == "cuda"
+    assert images.shape == (4, 3, 16, 16)
+    assert copies.count == (split == "train")  # the crops, from pinned memory

@@ -268,6 +268,11 @@ def test_memory_that_runs_out_is_explained(run_tiny, tmp_path, monkeypatch):
 def test_other_errors_are_not_taken_for_lack_of_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))  # the driver's
+    assert is_out_of_memory(
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    )
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
