@@ -46,12 +46,16 @@ found, ratios, paths, soak = view.benchmarks()
 # Against the baseline step. Operations are counted by torch over every block as the draw; "a
 # quarter sampled" sets {ref}`reward_fraction <reward-fraction>` to 0.25. They were counted in a
 # batch of two images and hold for any batch, being in proportion to it; the sampled line is worked
-# out from those for all and for no image right. A step takes less time than its operations suggest,
-# as counterfactuals run without a graph. What a fraction does to the critiques and the error stands
-# on the page of {doc}`ablations <ablations>`.
+# out from those for all and for no image right. "Four whole passes" is the plain implementation.
+# What a fraction does to the critiques and the error stands on the page of
+# {doc}`ablations <ablations>`.
 
 # %% tags=["hide-input"]
-view.show(costs.step_table(found), "A reinforced step over a baseline step", "tab-step-cost")
+view.show(
+    costs.step_table(found),
+    "A reinforced step over a baseline step; in brackets the limit that our test sets.",
+    "tab-step-cost",
+)
 view.say(costs.sentences(found))
 
 # %% [markdown]
@@ -74,41 +78,16 @@ view.show(costs.input_table(paths), "How fast images come, and how long a step w
 # %% [markdown]
 # ## The paper's own runs
 #
-# One run of SE-ResNet-50: 100 epochs of ImageNet. "At most", because the factor is that of a
-# network which predicts every image right. Nothing was measured on a GPU here: those hours follow
-# from the counted operations, the maker's peak, and an assumed share of it.
+# One run of SE-ResNet-50: 100 epochs of ImageNet, without input and evaluation. The reinforced run
+# is reckoned as if every image were right from the first step on; the fewer are, the less it costs.
+# Nothing was measured on a GPU here: those hours follow from the counted operations, the maker's
+# peak, and an assumed share of it. The peak is that of TF32, as the recipe's precision is fp32, for
+# whose convolutions PyTorch uses TF32 on such GPUs unless told otherwise, and this code does not.
 
 # %% tags=["hide-input"]
 view.show(costs.paper_table(found), "Hours of one run at the paper's scale", "tab-paper-cost")
 
 # %% [markdown]
-# ## Compiling
-#
-# `torch.compile` of each block works for baseline and reinforced steps without a graph break inside
-# a block, once two defaults of Dynamo are changed:
-#
-# ```python
-# # Else KeyError: 'layer1.1', as hooks watch the shortcuts of the blocks that a step draws.
-# torch._dynamo.config.skip_nnmodule_hook_guards = False
-# # Else FailOnRecompileLimitHit: all blocks together may have eight graphs.
-# torch._dynamo.config.recompile_limit = 256
-# for name in ("layer1", "layer2", "layer3", "layer4"):
-#     for block in network.get_submodule(name):
-#         block.compile(fullgraph=True)
-# ```
-#
-# A block gets a graph for each of its parts: in the main pass, drawn or not, and in
-# counterfactuals. `se_resnet26` had 22 graphs after three reinforced steps, 51 after 39. Tried on a
-# CPU, with networks of 4 planes on 16 px. With Inductor, the default, every block of `se_resnet14`
-# and the last stage of `se_resnet26`: losses agreed within $10^{-6}$, gradients within
-# $3 \cdot 10^{-5}$ of the largest entry of each parameter, and each graph took some 10 s of a
-# processor. Without it (backend `eager`) also `se_resnet26` and `cbam_resnet26`, equal to the bit.
-# Not tried on a GPU; whether it is worth while was not measured.
-#
-# A whole reinforced step breaks at the draw (a generator), where hooks are registered, where the
-# number of images predicted right decides a shape (`aten.nonzero`), and at each critic's LSTM:
-# *Dynamo does not support RNN, GRU, or LSTM*.
-#
 # ## Survival
 #
 # Short runs, killed at random moments and while they write a checkpoint, with bytes of their
