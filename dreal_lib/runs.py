@@ -29,6 +29,8 @@ OPENERS = {"classification": classification.open_task, "retrieval": identificati
 def choose_device(name: str = "auto") -> torch.device:
     """ "auto" takes a GPU where there is one; processes of `torchrun` take one each.
 
+    A GPU with a number becomes the current one.
+
     Raises:
         UserError: A device that this machine lacks.
     """
@@ -47,6 +49,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise UserError(f"device {name!r} was asked for and the last one here is cuda:{last}")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what names no device, as pinning memory, goes there too
     return device
 
 

@@ -242,8 +242,11 @@ def test_devices_are_chosen_by_name(monkeypatch):
     assert "this machine has no GPU; try cpu" in one_line(runs.choose_device, "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     assert runs.choose_device("auto").type == "cuda"
     assert runs.choose_device("cuda:1").index == 1
+    assert current == [torch.device("cuda:1")]
     assert "the last one here is cuda:1" in one_line(runs.choose_device, "cuda:2")
 
 
