@@ -28,6 +28,7 @@ SCORES = {
 }
 CORRECT = ("pointing", "energy", "iou")  # claim 3
 COMPLETE = ("completeness",)  # claim 4
+UNIFORM = ("pointing", "energy")  # what a map of one value everywhere would get is known
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,42 @@ def compare_scores(
         if defined:
             found.append(ScoreComparison(score, defined))
     return found
+
+
+def above_uniform(pairs: Sequence[Pair]) -> dict[str, dict[str, Difference]]:
+    """By score and method, how much better the maps are than one of the same value everywhere.
+
+    Such a map gets the box's share of the image, in the pointing game (its maximum lies anywhere)
+    as of energy. Images count on which both networks' maps and the box are defined. The interval is
+    over seeds if there are several, else over images.
+
+    Args:
+        pairs: From `load_pairs`.
+
+    Returns:
+        Score less share; {} without boxes.
+    """
+    if not pairs or not all("cam/box_share" in pair.baseline for pair in pairs):
+        return {}
+    return {
+        score: {method: _above_share(pairs, score, method) for method in METHODS}
+        for score in UNIFORM
+        if all(score in pair.scores for pair in pairs)
+    }
+
+
+def _above_share(pairs: Sequence[Pair], score: str, method: str) -> Difference:
+    above = {}
+    for pair in pairs:
+        arrays = {name: getattr(pair, name) for name in METHODS}
+        values = {name: found[f"localization/{score}"] for name, found in arrays.items()}
+        share = pair.baseline["cam/box_share"].astype(float)
+        defined = np.isfinite([share, *values.values()]).all(axis=0)
+        above[pair.seed] = values[method][defined].astype(float) - share[defined]
+    images = next(iter(above.values()))
+    found = {seed: float(one.mean()) for seed, one in above.items()}
+    found = found if len(found) > 1 else dict(enumerate(images))
+    return paired_difference(dict.fromkeys(found, 0.0), found)
 
 
 def _seed_score(

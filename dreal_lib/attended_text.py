@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dreal_lib.attended import COMPLETE, CORRECT, SCORES, Pair, ScoreComparison
+from dreal_lib.attended import COMPLETE, CORRECT, SCORES, Pair, ScoreComparison, above_uniform
 from dreal_lib.compare import METHODS, Difference
 from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed
 
@@ -23,6 +23,12 @@ GROUP_CAPTION = (
     "The same scores by the size of the object. Difference: reinforced minus baseline, with its "
     "95 % interval, over seeds if there are several, else over the images of the one pair."
 )
+
+
+def score_caption(pairs: Sequence[Pair]) -> str:
+    """The caption of the scores, with the number of images that there are."""
+    images = f"of {len(pairs[0].baseline['labels'])} images" if pairs else "images"
+    return f"{SCORE_CAPTION} n: {images}, those counted; seeds in the last line of a score."
 
 
 def availability(pairs: Sequence[Pair]) -> list[str]:
@@ -79,10 +85,8 @@ def score_table(comparisons: Sequence[ScoreComparison], pairs: Sequence[Pair]) -
     for comparison in comparisons:
         for seed, found in comparison.by_seed.items():
             name = Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale)
-            total = found.difference.n + found.undefined
-            count = f"{found.difference.n} of {total} images"
             numbers = _numbers(found.baseline, found.reinforced, found.difference)
-            rows.append((name, str(seed), *numbers, _p(found.p), count))
+            rows.append((name, str(seed), *numbers, _p(found.p), str(found.difference.n)))
         if len(comparison.by_seed) > 1:
             scores = comparison.by_seed.values()
             means = (float(np.mean([getattr(s, method) for s in scores])) for method in METHODS)
@@ -154,6 +158,35 @@ def claim_sentences(comparisons: Sequence[ScoreComparison], where: str = "") -> 
         + _of_area(what, by_score)
         for what, scores in (("correct", CORRECT), ("complete", COMPLETE))
     ]
+
+
+def uniform_sentences(pairs: Sequence[Pair]) -> list[str]:
+    """Whether the maps are better than one of the same value everywhere; nothing without boxes.
+
+    Better is claimed, as everywhere, where the 95 % interval lies above zero. A score in which
+    neither network is better than such a map cannot rank the two by how correct they attend.
+    """
+    found = above_uniform(pairs)
+    if not found:
+        return []
+    texts, blind = [], []
+    for score, by_method in found.items():
+        better = {method: one.verdict == "higher" for method, one in by_method.items()}
+        told = (
+            f"{name} {signed(one.mean, 3)} ({_interval(one)}), {'yes' if better[name] else 'no'}"
+            for name, one in by_method.items()
+        )
+        texts.append(f"{SCORES[score].capitalize()}: {'; '.join(told)}")
+        if not any(better.values()):
+            blind.append(SCORES[score])
+    end = (
+        f" Neither network is better than such a map by {' and '.join(blind)}, which at this scale "
+        "cannot show more or less correct attention."
+        if blind
+        else ""
+    )
+    question = "*Are the maps better than one of the same value everywhere?*"
+    return [f"{question} Score less what such a map would get. {'. '.join(texts)}.{end}"]
 
 
 def group_sentences(

@@ -146,9 +146,47 @@ def test_the_table_has_a_line_a_seed_and_one_over_them(make_pair):
     pairs = [make_pair(0.05, 0), make_pair(0.06, 1)]
     table = attended_text.score_table(attended.compare_scores(pairs), pairs)
     assert [row[1] for row in table.rows] == ["0", "1", "all"] * 5
-    assert table.rows[0][-1] == f"{N} of {N} images"
+    assert table.rows[0][-1] == str(N)
+    assert f"n: of {N} images, those counted" in attended_text.score_caption(pairs)
     assert table.rows[2][-1] == "2 seeds"
     assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def above_share(make_pair, shifts, seed=0):
+    """A pair whose pointing and energy exceed the box's share by these means, image by image."""
+    pair = make_pair(seed=seed)
+    swing = np.tile([-0.125, 0.125], N // 2)
+    for arrays, shift in zip((pair.baseline, pair.reinforced), shifts, strict=True):
+        for score in ("pointing", "energy"):
+            arrays[f"localization/{score}"] = 0.25 + shift + swing
+    return pair
+
+
+def test_better_than_a_uniform_map_where_the_interval_lies_above_it(make_pair):
+    pair = above_share(make_pair, (0.0, 0.0625))
+    pair.baseline["localization/energy"] += 0.0625
+    pair.baseline["cam/box_share"][:2] = np.nan  # no known object
+    found = attended.above_uniform([pair])
+    one = found["pointing"]["reinforced"]
+    test = stats.ttest_1samp(np.tile([-0.0625, 0.1875], N // 2 - 1), 0).confidence_interval(0.95)
+    assert (one.mean, one.low, one.high, one.n) == pytest.approx(
+        (0.0625, test.low, test.high, N - 2)
+    )
+    (said,) = attended_text.uniform_sentences([pair])
+    assert "Pointing game: baseline 0.000 (\N{MINUS SIGN}0.018 to +0.018), no" in said
+    assert "reinforced +0.062 (+0.045 to +0.080), yes" in said
+    assert "cannot show" not in said
+
+
+def test_over_seeds_a_uniform_map_is_beaten_by_the_seeds_alone(make_pair):
+    shifts = ((-0.03125, 0.0625), (0.03125, 0.0625 + 2**-9), (0.0, 0.0625 - 2**-9))
+    pairs = [above_share(make_pair, shift, seed) for seed, shift in enumerate(shifts)]
+    for pair in pairs:
+        pair.reinforced["localization/pointing"] -= 0.0625
+    (said,) = attended_text.uniform_sentences(pairs)
+    assert "Neither network is better than such a map by pointing game, which" in said
+    assert attended.above_uniform(pairs)["energy"]["reinforced"].n == 3
+    assert attended.above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
 
 
 def test_a_set_without_boxes_says_so_everywhere(make_pair):
@@ -157,6 +195,7 @@ def test_a_set_without_boxes_says_so_everywhere(make_pair):
     assert [c.score for c in scores] == ["area"]
     assert "without boxes and masks" in attended_text.availability(pairs)[-1]
     assert all("Not measured here" in s for s in attended_text.claim_sentences(scores))
+    assert attended_text.uniform_sentences(pairs) == []
     groups = chosen_images.scores_by_size(pairs)
     assert groups == {}
     assert "without boxes" in str(attended_text.group_table(groups, pairs).rows[0][0])

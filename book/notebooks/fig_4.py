@@ -67,16 +67,20 @@ view.figure(
 # true class falls fast when the pixels that matter go first, and rises fast when they come first.
 
 # %% tags=["hide-input"]
-view.show(attended_text.score_table(scores, pairs), attended_text.SCORE_CAPTION, "tab-attended")
+view.show(
+    attended_text.score_table(scores, pairs), attended_text.score_caption(pairs), "tab-attended"
+)
 
 # %% [markdown]
 # ## What this shows
 #
 # "More correct" is said only if the 95 % intervals of pointing game, energy and IoU all lie above
-# zero, "more complete" if that of completeness does.
+# zero, "more complete" if that of completeness does. p and the interval of one seed speak of other
+# images shown to these two networks; the line of all seeds speaks of other trainings. So one seed
+# can have p < 0.001 where no difference can be claimed.
 
 # %% tags=["hide-input"]
-view.say(attended_text.claim_sentences(scores))
+view.say([*attended_text.claim_sentences(scores), *attended_text.uniform_sentences(pairs)])
 
 # %% [markdown]
 # ## How this page was made
