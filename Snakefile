@@ -128,6 +128,7 @@ rule train:
         profile=f"--profile {PROFILE}" + (f" --variant {VARIANT}" if VARIANT else ""),
         data=lambda w: DATA[task_of(w.row)],
         run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash(w.row)}",
+        workers=lambda w, threads: threads - 1,  # with a GPU, on a cluster: they feed it
     wildcard_constraints:
         row="(?:table_[0-9]+|ablations)/[a-z0-9_]+",
         seed="[0-9]+",
@@ -136,7 +137,7 @@ rule train:
         f"build/logs/{SCALE}/{{row}}/seed{{seed}}.log",
     shell:
         "dreal train {wildcards.row} {params.profile} --seed {wildcards.seed} --data {params.data:q}"
-        " --run {params.run} --threads {threads} --workers 0 >> {log} 2>&1"
+        " --run {params.run} --threads {threads} --workers {params.workers} >> {log} 2>&1"
 
 
 rule notebook:
