@@ -4,6 +4,7 @@ Changes are reinforced minus baseline, paired by seed, with the interval and the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,21 @@ MEASURES = {
     "class_share": "class share",
 }
 
+# How far two values of a measure can lie apart; measures not named have no such bound.
+FARTHEST = {
+    "level": 1.0,
+    "inside": 1.0,
+    "class_share": 1.0,
+    "helped": 1.0,
+    "hurt": 1.0,
+    "spread": 0.5,
+    "fluctuation": 0.5,
+}
+
 MEASURE_CAPTION = (
     "Reinforced against baseline, mean ± sample standard deviation over seeds; the difference is "
-    "paired by seed, with its 95 % interval (Student's t); a dash where it cannot be computed. "
+    "paired by seed, with its 95 % interval (Student's t), cut where two values cannot lie farther "
+    "apart (shares 1, deviations 0.5); a dash where it cannot be computed. "
     "*Spread over channels*: standard deviation over channels of their mean attention; 0 "
     "is all alike, 0.5 the most there can be. *Fluctuation over images*: standard deviation of a "
     "channel over the images, averaged over channels. *Share within bounds*: share of channels "
@@ -39,7 +52,8 @@ MEASURE_CAPTION = (
 CLASS_CAPTION = (
     "Share of the channel attention's variance over images that the class explains, by block; "
     "mean ± sample standard deviation over seeds, the difference paired by seed with its 95 % "
-    "interval (Student's t); a dash where it cannot be computed."
+    "interval (Student's t), cut at the 1 that shares can differ by; a dash where it cannot be "
+    "computed."
 )
 
 
@@ -50,8 +64,16 @@ def change(frame: pd.DataFrame, name: str, quantity: str) -> Difference | None:
         frame: From `attention_measures.measure`, or another with method, seed and map.
         name: The map.
         quantity: A column. Undefined (NaN) values are left out.
+
+    Returns:
+        With few seeds Student's t can reach beyond what two shares can differ by: the interval is
+        cut there (`FARTHEST`). As zero is never cut off, no claim depends on it.
     """
-    return paired_difference(*(_by_seed(frame, name, quantity, method) for method in METHODS))
+    found = paired_difference(*(_by_seed(frame, name, quantity, method) for method in METHODS))
+    if found is None or found.low is None or found.high is None:
+        return found
+    most = FARTHEST.get(quantity, float("inf"))
+    return replace(found, low=max(found.low, -most), high=min(found.high, most))
 
 
 def _by_seed(frame: pd.DataFrame, name: str, quantity: str, method: str) -> dict[int, float]:

@@ -16,7 +16,7 @@ from dreal_lib.pictures import find_pictures
 
 PER_GROUP = 4  # images shown of each group
 DRAW_SEED = 0
-OUTCOMES = ("right in both", "fixed by the method", "broken by it")
+OUTCOMES = ("right in both", "right in reinforced alone", "right in baseline alone")
 SIZES = ("smallest quarter", "middle half", "largest quarter")
 
 Groups = dict[str, np.ndarray]
@@ -124,7 +124,7 @@ def rule_text(
 def outcome_grid(
     pairs: Sequence[Pair], data_root: Path | None = None, skipped: int = 0
 ) -> Grid | None:
-    """Images right in both, fixed and broken, of the first pair; None without maps."""
+    """Images right in both or in one network alone, of the first pair; None without maps."""
     return _grid(pairs, data_root, skipped, by_size=False)
 
 

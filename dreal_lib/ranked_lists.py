@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreal_lib.chosen_images import OUTCOMES
 from dreal_lib.errors import UserError
 from dreal_lib.pictures import RetrievalPictures, find_retrieval_pictures
 from dreal_lib.records import StoredRecord
@@ -19,6 +18,8 @@ from dreal_lib.retrieval_rows import LABELS, SetsComparison, by_method
 from dreal_lib.tables import NOTHING, Cell, Marked, Table
 
 Arrays = Mapping[str, np.ndarray]
+
+OUTCOMES = ("right in both", "wrong, then right", "right, then wrong")  # then: + reinforce
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Shown:
     """One query of the figure.
 
     Attributes:
-        outcome: Of `OUTCOMES`.
+        outcome: Of `OUTCOMES`; in words `answered`.
         place, camera: Of the query; a camera is -1 in a set without.
         matches: Right images in the gallery.
         size: Of what the network saw, (H, W), pixels.
@@ -77,6 +78,12 @@ class Shown:
     matches: int
     size: tuple[int, int]
     strips: tuple[Strip, ...]
+
+    @property
+    def answered(self) -> str:
+        """The outcome in words that name the networks."""
+        methods = [strip.method for strip in self.strips]
+        return _answered(self.outcome, "attention" if "attention" in methods else "baseline")
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=
             name: None if number is None else _shown(name, int(number), arrays, pictures)
             for name, number in drawn.items()
         },
-        (_rule(groups, first, seed), pictures.source, *_empty(groups)),
+        (_rule(groups, first, seed), pictures.source),
         chosen["reinforced"].origin,
         comparison.scale,
     )
@@ -164,20 +171,28 @@ def _outcomes(first: Arrays, second: Arrays) -> dict[str, np.ndarray]:
     return dict(zip(OUTCOMES, (before & after, ~before & after, before & ~after), strict=True))
 
 
+def _answered(outcome: str, first: str) -> str:
+    before, after = LABELS[first], LABELS["reinforced"]
+    words = (
+        f"that both {before} and {after} answer right",
+        f"that {before} answers wrong and {after} right",
+        f"that {before} answers right and {after} wrong",
+    )
+    return dict(zip(OUTCOMES, words, strict=True))[outcome]
+
+
 def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
     total = len(next(iter(groups.values())))
-    sizes = ", ".join(f"{name} {int(group.sum())}" for name, group in groups.items())
+    sizes = "; ".join(
+        f"{int(group.sum())} {_answered(name, first)}" for name, group in groups.items()
+    )
     wrong = total - sum(int(group.sum()) for group in groups.values())
     return (
         f"Every run keeps the same {total} queries, drawn by lot from the data's fingerprint. "
-        f"Sorted by whether the nearest image is right, {LABELS[first]} against + reinforce of "
-        f"seed {seed}: {sizes}, wrong in both {wrong}. Of the first three outcomes the query "
-        "drawn first is shown."
+        f"A query is answered right if the nearest image is. Of seed {seed} there are {sizes}; "
+        f"{wrong} that both answer wrong. Of each of the first three the query drawn first is "
+        "shown."
     )
-
-
-def _empty(groups: Mapping[str, np.ndarray]) -> list[str]:
-    return [f"No kept query is {name}." for name, group in groups.items() if not group.any()]
 
 
 def _pictures(
@@ -235,7 +250,7 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures
 def caption(shown: Shown) -> str:
     """The caption of one query's figure."""
     return (
-        f"A query that is {shown.outcome}, and the {len(shown.strips[0].top)} gallery images "
+        f"A query {shown.answered}, and the {len(shown.strips[0].top)} gallery images "
         "nearest to it, by network. Framed solid with a tick: the same identity; dashed with a "
         "cross: another. The number is the cosine similarity, c the camera. Below each image its "
         "Grad-CAM heat map for the similarity to the query; below the query that for the "
@@ -250,14 +265,14 @@ def alt_text(shown: Shown) -> str:
         + ", ".join("right" if panel.right else "wrong" for panel in strip.top)
         for strip in shown.strips
     )
-    return f"Rows of images with heat maps for a query that is {shown.outcome}. Ranked {lists}."
+    return f"Rows of images with heat maps for a query {shown.answered}. Ranked {lists}."
 
 
 def lists_table(lists: Lists) -> Table:
     """The numbers of the queries shown."""
     rows: list[tuple[Cell, ...]] = [
         (
-            shown.outcome,
+            shown.answered.removeprefix("that "),
             Marked(LABELS[strip.method], lists.origin, lists.scale),
             str(strip.first_rank),
             f"{strip.found} of {len(strip.top)}",

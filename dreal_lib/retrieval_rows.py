@@ -11,7 +11,6 @@ from dreal_lib import compare
 from dreal_lib.compare import NetworkComparison, Row
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord, scale_name
-from dreal_lib.tables import MINUS
 from dreal_lib.variations import VariationComparison
 from dreal_lib.verdicts import missing_runs, trained_network
 
@@ -140,8 +139,8 @@ def steps_of(
 
 
 def step_label(pair: NetworkComparison) -> str:
-    """What is subtracted from what."""
-    return f"{pair.label} {MINUS} {against(pair)}"
+    """What is subtracted from what, e.g. "reinforce less attention"."""
+    return " less ".join(name.removeprefix("+ ") for name in (pair.label, against(pair)))
 
 
 def against(pair: NetworkComparison) -> str:

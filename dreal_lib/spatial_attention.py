@@ -264,9 +264,9 @@ def spatial_caption(shown: Shown | None, what: str) -> str:
         return ""
     told = {
         "mean": "Mean spatial map of each block, less its own level; below each its level and "
-        "range. A map without colour treats all places alike",
+        "range. No colour: all places alike; the level below tells whether the gate is shut",
         "deviation": "Standard deviation over images at each place of each spatial map; below each "
-        "its mean and range. A map without colour is the same for every image",
+        "its mean and range. No colour: the same for every image",
     }
     return (
         f"{told[what]}. {shown.attention.images:,} validation images, seed {shown.seed}, baseline "

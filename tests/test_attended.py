@@ -256,8 +256,8 @@ def test_outcome_groups_by_hand(make_pair):
     groups = chosen_images.outcome_groups(pair)
     assert {name: np.flatnonzero(g).tolist() for name, g in groups.items()} == {
         "right in both": [0],
-        "fixed by the method": [2],
-        "broken by it": [1],
+        "right in reinforced alone": [2],
+        "right in baseline alone": [1],
     }
 
 

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_records import write_run
 
@@ -279,6 +280,27 @@ def test_channels_out_of_bounds_are_said():
     _, _, conv5 = claims.claims(grown([0.1, 0.2, 0.36]))
     assert "means reach from 0.040 to 0.960: they do not all stay between" in conv5
     assert f"from 1.000 to 0.667, change {MINUS}0.333" in conv5
+
+
+def test_an_interval_is_cut_where_the_measure_ends():
+    found = claims.change(frame_of({"inside": (-0.9, -0.1, -0.5)}), "a", "inside")
+    # Student's t alone: -0.5 -+ 4.303 * 0.4 / sqrt 3 = -1.494 to +0.494
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.5, -1.0, 0.494), abs=1e-3)
+    deviations = claims.change(frame_of({"spread": (0.4, 0.1, 0.0)}), "a", "spread")
+    assert (deviations.low, deviations.high) == pytest.approx((-0.350, 0.5), abs=1e-3)
+    rewards = claims.change(frame_of({"reward": (-0.9, -0.1, -0.5)}), "a", "reward")
+    assert rewards.low == pytest.approx(-1.494, abs=1e-3)  # a reward has no lower bound of 1
+
+
+def frame_of(changes):
+    """A frame of one map whose measure changes so by seed."""
+    ((quantity, values),) = changes.items()
+    rows = [
+        {"method": method, "seed": seed, "map": "a", quantity: value * (method == "reinforced")}
+        for method in ("baseline", "reinforced")
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
 
 
 def test_one_seed_claims_nothing():

@@ -86,7 +86,7 @@ def test_a_query_has_a_row_an_image_of_each_list():
         return Strip(method, Panel(heat, None, -1), top, 1, 0.5)
 
     strips = (strip("attention", False, True), strip("reinforced", True, True))
-    table = drawn_numbers.of_query(Query("fixed by the method", 5, -1, 3, (2, 2), strips))
+    table = drawn_numbers.of_query(Query("wrong, then right", 5, -1, 3, (2, 2), strips))
     assert table["method"].tolist() == ["attention"] * 2 + ["reinforced"] * 2
     assert table["rank"].tolist() == [1, 2, 1, 2]
     assert table["similarity"].tolist() == pytest.approx([0.9, 0.8, 0.9, 0.8])

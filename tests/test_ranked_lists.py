@@ -43,13 +43,14 @@ def write_pair(root, seed=0, energies=((0.5,) * QUERIES,) * 2):
 def test_of_each_outcome_the_query_drawn_first_is_shown(tmp_path):
     write_pair(tmp_path)
     lists = ranked_lists.load(compared(tmp_path))
-    # Kept places run down from 5: number 1 is right in both, 2 fixed, 3 broken.
+    # Kept places run down from 5: number 1 is right in both, 2 then right, 3 then wrong.
     assert {name: shown.place for name, shown in lists.by_outcome.items()} == {
-        "right in both": 4, "fixed by the method": 3, "broken by it": 2,
+        "right in both": 4, "wrong, then right": 3, "right, then wrong": 2,
     }  # fmt: skip
     assert (
-        "+ attention against + reinforce of seed 0: right in both 2, fixed by the method 2, "
-        "broken by it 1, wrong in both 1"
+        "Of seed 0 there are 2 that both + attention and + reinforce answer right; "
+        "2 that + attention answers wrong and + reinforce right; "
+        "1 that + attention answers right and + reinforce wrong; 1 that both answer wrong."
     ) in lists.sentences[0]
     assert lists.sentences[1].startswith("Images of made-up are not shown here")
 
@@ -57,7 +58,7 @@ def test_of_each_outcome_the_query_drawn_first_is_shown(tmp_path):
 def test_what_is_shown_of_a_query(tmp_path):
     write_pair(tmp_path)
     arrays = figure_arrays(0, AFTER)
-    shown = ranked_lists.load(compared(tmp_path)).by_outcome["fixed by the method"]
+    shown = ranked_lists.load(compared(tmp_path)).by_outcome["wrong, then right"]
     assert [strip.method for strip in shown.strips] == ["attention", "reinforced"]
     strip = shown.strips[1]
     assert strip.first_rank == arrays["queries/first_rank"][3]
@@ -69,16 +70,17 @@ def test_what_is_shown_of_a_query(tmp_path):
     alt = ranked_lists.alt_text(shown)
     assert "Ranked + attention: wrong" in alt
     assert "+ reinforce: right" in alt
-    assert "fixed by the method" in ranked_lists.caption(shown)
+    assert ranked_lists.caption(shown).startswith(
+        "A query that + attention answers wrong and + reinforce right, and the 10 gallery images"
+    )
 
 
 def test_an_outcome_that_no_query_has_is_named(tmp_path):
     for method in ("baseline", "reinforced"):  # without + attention the baseline stands for it
         write_retrieval(tmp_path, method, arrays=figure_arrays(0, (YES,) * KEPT))
     lists = ranked_lists.load(compared(tmp_path))
-    assert lists.by_outcome["broken by it"] is None
-    assert "No kept query is broken by it." in lists.sentences
-    assert "baseline against + reinforce" in lists.sentences[0]
+    assert lists.by_outcome["right, then wrong"] is None
+    assert "0 that baseline answers right and + reinforce wrong" in lists.sentences[0]
 
 
 def test_the_seed_shown(tmp_path):
@@ -113,7 +115,7 @@ def test_runs_that_kept_other_images_are_refused(tmp_path, name, read):
 
 def test_right_and_wrong_differ_in_line_and_sign(tmp_path):
     write_pair(tmp_path)
-    shown = ranked_lists.load(compared(tmp_path)).by_outcome["fixed by the method"]
+    shown = ranked_lists.load(compared(tmp_path)).by_outcome["wrong, then right"]
     figure = retrieval_figure.draw_query(shown)
     (axis,) = figure.axes
     right = sum(strip.found for strip in shown.strips)
@@ -130,7 +132,7 @@ def test_right_and_wrong_differ_in_line_and_sign(tmp_path):
 
 def test_pictures_stand_above_their_maps(tmp_path):
     write_pair(tmp_path)
-    shown = ranked_lists.load(compared(tmp_path)).by_outcome["fixed by the method"]
+    shown = ranked_lists.load(compared(tmp_path)).by_outcome["wrong, then right"]
     pixels = np.zeros((16, 8, 3), dtype=np.uint8)
     strips = tuple(
         replace(
@@ -154,7 +156,7 @@ def test_energy_by_hand(tmp_path):
     cells = [str(cell).replace("\N{NO-BREAK SPACE}", " ").replace(MINUS, "-") for cell in row]
     # On six pairs: means 1.8/6 and 2.1/6; 0.1, 0, 0.2, 0, 0, 0: mean 0.05, spread 0.083666,
     # half 2.570582 * 0.083666 / sqrt(6) = 0.0878.
-    assert cells[:6] == ["+ reinforce - + attention ●", "0", "0.300", "0.350", "+0.050",
+    assert cells[:6] == ["reinforce less attention ●", "0", "0.300", "0.350", "+0.050",
                          "-0.038 to +0.138"]  # fmt: skip
     assert cells[7] == "6 of 8"
     said = mask_energy.energy_sentences(compared(tmp_path))

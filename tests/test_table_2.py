@@ -113,10 +113,10 @@ def test_differences_are_paired_by_seed(tmp_path):
     rows = [texts(row) for row in table_2.our_differences(compared(tmp_path)).rows]
     # 10, 11, 12: mean 11, spread 1, half width 4.302653 / sqrt(3) = 2.484.
     assert rows[0] == [
-        "rendered figures", "+ attention - baseline ●", "+11.00 ± 1.00", "+8.52 to +13.48",
+        "rendered figures", "attention less baseline ●", "+11.00 ± 1.00", "+8.52 to +13.48",
         "+11.00 ± 1.00", "+8.52 to +13.48", "+11.00 ± 1.00", "+5.50 ± 0.50", "3",
     ]  # fmt: skip
-    assert rows[1][1:4] == ["+ reinforce - + attention ●", "0.00 ± 1.00", "-2.48 to +2.48"]
+    assert rows[1][1:4] == ["reinforce less attention ●", "0.00 ± 1.00", "-2.48 to +2.48"]
 
 
 def test_sentences_say_what_the_rule_allows(tmp_path):
@@ -186,7 +186,7 @@ def test_average_precision_by_query(tmp_path):
     (row,) = table_2.by_query(compared(tmp_path)).rows
     # 4, 2, -2 and five zeros: mean 0.5, spread 1.7728, half 2.364624 * 1.7728 / sqrt(8) = 1.4821.
     assert texts(row) == [
-        "rendered figures", "+ reinforce - + attention ●", "0", "+0.50", "-0.98 to +1.98",
+        "rendered figures", "reinforce less attention ●", "0", "+0.50", "-0.98 to +1.98",
         "2 / 1", "8",
     ]  # fmt: skip
 
