@@ -1,7 +1,8 @@
 """Heat maps over images, in the grid of the paper's Figs. 4 and 5: baseline over reinforced.
 
-Maps are drawn in cividis, which reads alike with any colour vision; an image that may not be shown
-leaves its bare heat map. The frame is the object's box, where it is known.
+Maps are drawn in inferno, whose lightness rises evenly and so reads with any colour vision, over
+the image in grey, so that all colour is the map's. An image that may not be shown leaves its bare
+heat map. The frame is the object's box, where it is known.
 """
 
 import matplotlib as mpl
@@ -17,8 +18,8 @@ from dreal_lib.chosen_images import Grid, Shown
 from dreal_lib.errors import UserError
 from dreal_lib.figures import PALETTE, STYLE
 
-MAP = "cividis"
-HEAT_SHARE = 0.6  # of a map's maximum in the mixed colours; elsewhere the image shows through more
+MAP = "inferno"
+HEAT_SHARE = 0.7  # of a map's maximum in the mixed colours; elsewhere the image shows through more
 SIDE = 96  # pixels of a drawn panel
 PANEL_INCHES = 1.3
 FRAME = "#ffffff"
@@ -56,7 +57,7 @@ def draw_grid(grid: Grid) -> Figure:
 def heat(
     attention: np.ndarray, pixels: np.ndarray | None, size: int | tuple[int, int] = SIDE
 ) -> np.ndarray:
-    """A map in colour, over an image if there is one.
+    """A map in colour, over the grey of an image if there is one.
 
     Args:
         attention: (h, w), from 0 to 1.
@@ -71,9 +72,10 @@ def heat(
     large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR)).clip(0, 1)
     colours = mpl.colormaps[MAP](large)[..., :3]
     if pixels is not None:
-        picture = Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC)
+        picture = Image.fromarray(pixels).convert("L")
+        grey = np.asarray(picture.resize((columns, rows), Image.Resampling.BICUBIC))[..., None]
         share = HEAT_SHARE * (0.5 + 0.5 * large[..., None])
-        colours = share * colours + (1 - share) * np.asarray(picture) / 255
+        colours = share * colours + (1 - share) * grey / 255
     return np.round(colours * 255).astype(np.uint8)
 
 

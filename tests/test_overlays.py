@@ -41,6 +41,17 @@ def test_the_image_shows_through_and_most_where_the_map_is_low():
     assert through[-1, 0] == pytest.approx(1 - overlays.HEAT_SHARE / 2, abs=0.01)
 
 
+def test_all_colour_is_the_maps():
+    coloured = np.zeros((48, 48, 3), dtype=np.uint8)
+    coloured[:24], coloured[24:] = (200, 30, 10), (10, 60, 220)
+    flat = np.round(coloured @ (0.299, 0.587, 0.114)).astype(np.uint8)  # luminance, ITU-R BT.601
+    grey = np.repeat(flat[..., None], 3, axis=2)
+    maps = np.full((2, 2), 0.5, dtype=np.float32)
+    of_colour, of_grey = (overlays.heat(maps, p, 48).astype(int) for p in (coloured, grey))
+    assert np.abs(of_colour - of_grey).max() <= 1
+    assert np.ptp(of_colour[[0, -1], 0], axis=0).max() > 0  # yet the halves differ in lightness
+
+
 def test_baseline_stands_above_reinforced_with_the_class_below():
     figure = overlays.draw_grid(grid(fixed=(shown(), shown(1)), broken=(shown(2),), none=()))
     bands = figure.subfigs[:-1]
