@@ -51,8 +51,8 @@ view.say(chosen_images.choice_sentences(grid))
 view.figure(
     overlays.draw_grid,
     grid,
-    caption="Heat maps for the true class, baseline above and reinforced below, on the same "
-    "images; the frame is the object's box. The paper's Fig. 4, with images drawn by lot.",
+    caption="Heat maps for the true class over the images in grey, baseline above and reinforced "
+    "below; the frame is the object's box. The paper's Fig. 4, with images drawn by lot.",
     alt=chosen_images.alt_text(grid),
     label="fig-grad-cam",
     numbers=drawn_numbers.of_grid,
