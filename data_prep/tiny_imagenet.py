@@ -7,6 +7,7 @@ read too (`data_prep.tiny_imagenet_forms`). Files are stored as they are; about 
     python -m data_prep.tiny_imagenet data/tiny-imagenet tiny-imagenet-200.zip --classes 100
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ NAME = "tiny-imagenet"
 ARRAY_NAME = "tiny-imagenet-32px"
 HOME = f"http://cs231n.stanford.edu/{BASE}.zip"
 OFFICIAL_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+_WNID = re.compile(r"n\d{8}")
 
 
 def find_archives(source: Path | Sequence[Path]) -> list[Path]:
@@ -64,42 +66,78 @@ def _archive_records(archives: Iterable[Path]) -> list[dict]:
     ]
 
 
-def _chosen(collection: Collection, classes: int | None) -> list[str]:
-    """The first `classes` wnids in sorted order, all when None."""
-    wnids = sorted(collection.titles)
-    if classes is not None and not 2 <= classes <= len(wnids):
+def _chosen(collection: Collection, classes: int | None, wnids: Sequence[str] | None) -> list[str]:
+    """The named wnids, or the first `classes` in sorted order, or all."""
+    known = sorted(collection.titles)
+    if wnids is not None:
+        absent = sorted(set(wnids) - set(known))
+        if absent:
+            raise PreparationError(
+                f"the archives hold no class {', '.join(absent)}; give other wnids or more archives"
+            )
+        return sorted(set(wnids))
+    if classes is not None and not 2 <= classes <= len(known):
         raise PreparationError(
-            f"classes must lie between 2 and {len(wnids)}, the number in the archives; got "
+            f"classes must lie between 2 and {len(known)}, the number in the archives; got "
             f"{classes}; choose another number or give more archives"
         )
-    return wnids[:classes]
+    return known[:classes]
 
 
-def prepare(out: Path, source: Path | Sequence[Path], *, classes: int | None = None) -> Path:
-    """Prepare Tiny-ImageNet, or its first classes, in `out`.
+def read_wnids(path: Path) -> list[str]:
+    """The wnids that a text file names, one a line; what follows a `#` is left out.
+
+    Raises:
+        PreparationError: It cannot be read, names fewer than two, or something that is no wnid.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PreparationError(f"cannot read the wnids in '{path}' ({error}); mend it") from None
+    wnids = [wnid for line in lines if (wnid := line.partition("#")[0].strip())]
+    odd = [wnid for wnid in wnids if not _WNID.fullmatch(wnid)]
+    if odd or len(set(wnids)) < 2:
+        raise PreparationError(
+            f"'{path}' must name two wnids or more, such as n01443537, one a line; got "
+            f"{repr(odd[0]) if odd else len(set(wnids))}"
+        )
+    return wnids
+
+
+def prepare(
+    out: Path,
+    source: Path | Sequence[Path],
+    *,
+    classes: int | None = None,
+    wnids: Sequence[str] | None = None,
+) -> Path:
+    """Prepare Tiny-ImageNet, or some of its classes, in `out`.
 
     Args:
         out: An absent or empty folder, or one that holds this very set already.
         source: The official zip, one or several packs, one array file, or a folder with one of
             these.
         classes: Keep this many classes, the first in sorted wnid order; all when None.
+        wnids: Keep these classes.
 
     Returns:
         `out`.
 
     Raises:
-        PreparationError: No archive, a damaged or unsafe one, `classes` out of range, something
-            else in `out`, or no space.
+        PreparationError: No archive, a damaged or unsafe one, `classes` out of range, a class that
+            is not there, both `classes` and `wnids`, something else in `out`, or no space.
     """
     out = Path(out)
+    if classes is not None and wnids is not None:
+        raise PreparationError("classes and wnids both choose classes; give one of them")
     archives = find_archives(source)
     records = _archive_records(archives)
-    settings = {"classes": classes}
+    settings = {"classes": classes} if wnids is None else {"wnids": sorted(set(wnids))}
     name = ARRAY_NAME if archives[0].suffix == ".npz" else NAME
     if already_prepared(out, name, settings, records):
         return out
     with open_collection(archives) as (form, collection):
-        chosen = set(_chosen(collection, classes))
+        chosen = set(_chosen(collection, classes, wnids))
         photos = [photo for photo in collection.photos if photo.wnid in chosen]
         source_text = f"Tiny-ImageNet-200, {HOME} ({form} form)"
         with new_set(out, name, source_text, settings, records) as writer:
@@ -120,12 +158,15 @@ def main(
     classes: Annotated[
         int | None, typer.Option(help="Keep the first N classes in sorted wnid order.")
     ] = None,
+    wnids: Annotated[
+        Path | None, typer.Option(help="Keep the classes that this file names, a wnid a line.")
+    ] = None,
 ) -> None:
     """Prepare Tiny-ImageNet from its official zip, from packs of parts, or from an array.
 
     Example: python -m data_prep.tiny_imagenet data/tiny tiny-imagenet-200.zip --classes 100
     """
-    prepare(out, source, classes=classes)
+    prepare(out, source, classes=classes, wnids=read_wnids(wnids) if wnids else None)
     print(f"prepared: {out}")
 
 

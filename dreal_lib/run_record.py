@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from dreal_lib import records
-from dreal_lib.environment import EnvironmentFacts
+from dreal_lib.environment import PROJECT_ROOT, EnvironmentFacts
+from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe, variant_names
 from dreal_lib.task import Task
 from dreal_lib.training import Progress, Trainer
@@ -24,6 +25,33 @@ BEST = {
     "classification": lambda epoch: epoch.top1_error_pct,
     "retrieval": lambda epoch: -epoch.map_step_pct,
 }
+
+COMMITTED = PROJECT_ROOT / "book" / "records"
+
+
+def note_on_other_images(recipe: Recipe, fingerprint: str, committed: Path = COMMITTED) -> str:
+    """A line for the user if the committed records of a recipe were made from other images.
+
+    Args:
+        recipe: What is going to be trained.
+        fingerprint: Of the images that it is going to be trained on.
+        committed: Folder of records.
+
+    Returns:
+        "" if they are the same images, or if there is no record to compare with.
+    """
+    try:
+        stored = records.find_records(committed, profile=recipe.profile, variant=recipe.variant)
+    except UserError:  # the book's build says what is wrong with them; training needs none
+        return ""
+    theirs = {s.record.data.fingerprint for s in stored if s.record.recipe == recipe.name}
+    if not theirs or fingerprint in theirs:
+        return ""
+    return (
+        f"these are not the images that the committed records of {recipe.name} were made from "
+        f"(fingerprint {fingerprint[:12]}, theirs {', '.join(sorted(f[:12] for f in theirs))}), so "
+        "errors will differ from theirs"
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dreal_lib.errors import OutOfTime, UserError, unknown_choice
 from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe
 from dreal_lib.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.run_folder import has_checkpoint, locked
-from dreal_lib.run_record import Origin, judged, record_run
+from dreal_lib.run_record import Origin, judged, note_on_other_images, record_run
 from dreal_lib.run_record import command_of as command_of
 from dreal_lib.task import Task
 from dreal_lib.training import AS_DEFAULT, Listener, Pace, Trainer, actor_weights
@@ -108,8 +108,9 @@ def run(
             task = open_task(data_root, cache, device, seed, workers)
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
-        if task.note:
-            note(task.note)
+        for text in (task.note, note_on_other_images(recipe, task.facts.fingerprint)):
+            if text:
+                note(text)
         with nullcontext() if distributed.rank() else locked(folder):
             trainer = _trainer(task, recipe, folder, seed, listener, pace, note)
             if resumes:

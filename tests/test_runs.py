@@ -8,11 +8,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from synthetic_records import write_run
 from tiny_images import CLASSES, tiny_recipe, write_tiny_set
 
 from dreal_lib import records, runs
 from dreal_lib.checkpoints import load_checkpoint, save_checkpoint
 from dreal_lib.errors import UserError
+from dreal_lib.recipes import load_recipe
+from dreal_lib.run_record import note_on_other_images
 
 CPU = torch.device("cpu")
 
@@ -257,3 +260,35 @@ def test_the_command_in_a_record_is_the_one_that_was_given(train):
     assert "--set 'milestones=[0.25, 0.5]'" in command
     assert command.endswith("--seed 2 --data DATA")
     assert json.loads(stored.path.read_text())["command"] == command
+
+
+def test_images_other_than_those_of_the_records_are_noted(tmp_path):
+    data = {"name": "x", "train_images": 1, "val_images": 1, "classes": 2}
+    write_run(tmp_path, "table_1/se_resnet50_reinforced", data=data | {"fingerprint": "12" * 32})
+    write_run(tmp_path, "table_1/se_resnet50_baseline", data=data | {"fingerprint": "34" * 32})
+    recipe = load_recipe("table_1/se_resnet50_reinforced", "smoke")
+    assert note_on_other_images(recipe, "12" * 32, tmp_path) == ""
+    assert note_on_other_images(recipe, "34" * 32, tmp_path) == (
+        "these are not the images that the committed records of table_1/se_resnet50_reinforced "
+        "were made from (fingerprint 343434343434, theirs 121212121212), so errors will differ "
+        "from theirs"
+    )
+    other_scale = load_recipe("table_1/se_resnet50_reinforced", "desktop", "two_cores")
+    assert note_on_other_images(other_scale, "34" * 32, tmp_path) == ""
+
+
+def test_the_committed_records_are_those_that_are_compared_with(data, tmp_path):
+    notes = []
+    runs.run(
+        load_recipe("table_1/se_resnet50_baseline", "smoke").model_copy(
+            update={"epochs": 1, "batch_size": 9}
+        ),
+        data,
+        tmp_path / "run",
+        tmp_path / "records",
+        device=CPU,
+        cache=tmp_path / "cache",
+        workers=0,
+        note=notes.append,
+    )
+    assert any("not the images that the committed records" in text for text in notes)

@@ -310,3 +310,44 @@ def test_the_real_packs(tmp_path, shared_data, pattern):
     side = 64 if "64" in pattern else 32
     first = Image.open(io.BytesIO(next(iter(images(root).values()))))
     assert first.size == (side, side)
+
+
+def test_named_classes_are_kept(tmp_path, official):
+    root = tiny_imagenet.prepare(tmp_path / "out", official(), wnids=["n03", "n01"])
+    manifest = verify(root)
+    assert [c["name"] for c in manifest["classes"]] == ["n01", "n03"]
+    assert manifest["settings"] == {"wnids": ["n01", "n03"]}
+    assert sorted(folder.name for folder in (root / "train").iterdir()) == ["n01", "n03"]
+    with pytest.raises(PreparationError, match=r"hold no class n04, n05; give other wnids"):
+        tiny_imagenet.prepare(tmp_path / "b", official(), wnids=["n01", "n05", "n04"])
+    with pytest.raises(PreparationError, match="give one of them"):
+        tiny_imagenet.prepare(tmp_path / "c", official(), wnids=["n01", "n03"], classes=2)
+    assert not (tmp_path / "b").exists()
+
+
+def test_wnids_are_read_from_a_file(tmp_path):
+    path = tmp_path / "wnids.txt"
+    path.write_text("# two\nn01443537  # goldfish\n\nn01629819\n")
+    assert tiny_imagenet.read_wnids(path) == ["n01443537", "n01629819"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("n01443537\n", "two wnids or more.*got 1$"),
+        ("n01443537\nn01443537\n", "got 1$"),
+        ("n01443537\ngoldfish\n", "got 'goldfish'$"),
+        (None, "cannot read the wnids in"),
+    ],
+)
+def test_a_bad_file_of_wnids_is_named(tmp_path, text, said):
+    path = tmp_path / "wnids.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PreparationError, match=said):
+        tiny_imagenet.read_wnids(path)
+
+
+def test_the_recorded_classes_are_twenty():
+    named = Path(tiny_imagenet.__file__).with_name("two_cores_wnids.txt")
+    assert len(set(tiny_imagenet.read_wnids(named))) == 20
