@@ -1,7 +1,6 @@
-"""Statements of the paper that are decided without training: by counting, and by its own numbers.
+"""Statements of the paper on parameters and operations, decided without training: by counting.
 
-Costs are those of `dreal_lib.complexity`, printed numbers those of `dreal_lib.paper`; a difference
-of printed numbers counts as one where it is larger than their rounding allows.
+Costs are those of `dreal_lib.complexity`, printed numbers those of `dreal_lib.paper`.
 """
 
 from collections.abc import Callable
@@ -9,11 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import nn
 
 from dreal_lib import paper
 from dreal_lib.agent import reinforce
-from dreal_lib.backbones import STAGES, create_model
+from dreal_lib.backbones import create_model
 from dreal_lib.complexity import (
     TABLE_1_CLASSES,
     TABLE_1_IMAGE_SIZE,
@@ -28,7 +26,6 @@ from dreal_lib.statements import (
     CONTRADICTED,
     NOT_REPRODUCED,
     REPRODUCED,
-    UNTRIED,
     Statement,
     Verdict,
 )
@@ -48,11 +45,6 @@ class Counted:
 
 def _judge(holds: bool, result: str, said: str = "") -> Counted:
     return Counted(REPRODUCED if holds else NOT_REPRODUCED, result, said)
-
-
-def _printed_only(broken: bool, result: str, said: str = "") -> Counted:
-    """The paper's places against each other: if they agree, that alone reproduces nothing."""
-    return Counted(CONTRADICTED if broken else UNTRIED, result, said)
 
 
 def _costs() -> dict[str, Cost]:
@@ -201,77 +193,6 @@ def removable(_: Statement) -> Counted:
     return _judge(all(same), f"same weights and operations in {sum(same)} of {len(same)} networks")
 
 
-@cache
-def counterfactual_passes(_: Statement) -> Counted:
-    """The least that a step's four counterfactual predictions cost, in forward passes.
-
-    Cheapest is a bypass in a stage's last block: the later stages run again.
-    """
-    with torch.device("meta"):
-        model = create_model("se_resnet50", TABLE_1_CLASSES)
-    whole = count_macs(model, TABLE_1_IMAGE_SIZE)
-    parts: list[nn.Module] = [model.conv1, model.bn1, model.relu, model.maxpool]
-    again = 0
-    for stage in STAGES:
-        parts.append(model.get_submodule(stage))
-        again += whole - count_macs(nn.Sequential(*parts), TABLE_1_IMAGE_SIZE)
-    result = f"at least {signed(100 * again / whole, 0)} % of a forward pass"
-    said = (
-        "This is for SE-ResNet-50 and each image predicted right, with the last block of every "
-        "stage drawn; other blocks cost more. Table 1 counts the critics alone."
-    )
-    return _printed_only(again > 0.001 * whole, result, said)
-
-
-def printed_gain(network: str, score: str) -> tuple[float, float]:
-    """By how much Table 1's reinforced network errs less, and the doubt that rounding leaves."""
-    row = paper.TABLE_1[network]
-    first, second = getattr(row.self_implemented, score), getattr(row.reinforced, score)
-    return first.value - second.value, first.tolerance + second.tolerance
-
-
-def deeper_top5(_: Statement) -> Counted:
-    """Whether Table 1's own top-5 errors gain more with 101 layers than with 50."""
-    parts, broken = [], False
-    for kind, label in ATTENTIONS.items():
-        (few, doubt), (many, more_doubt) = (
-            printed_gain(f"{kind}_resnet{depth}", "top5") for depth in (50, 101)
-        )
-        broken |= many - few < -(doubt + more_doubt)
-        parts.append(f"{label} {few:.3f} with 50 layers, {many:.3f} with 101")
-    return _printed_only(broken, "; ".join(parts))
-
-
-def map_margins(_: Statement) -> Counted:
-    """Section 4.2's margins in mAP against those of Table 2."""
-    parts, broken = [], False
-    for data, label in (("market", "Market"), ("duke", "Duke")):
-        said = paper.SECTION_4_2_MARGINS[data].mean_ap
-        first, second = (paper.TABLE_2[row][data].mean_ap for row in ("attention", "reinforced"))
-        table = second.value - first.value
-        doubt = said.tolerance + first.tolerance + second.tolerance
-        broken |= abs(table - said.value) > doubt
-        parts.append(f"{label} +{said.printed} in the text, {signed(table, 1)} by Table 2")
-    return _printed_only(broken, "; ".join(parts))
-
-
-def nearest_rival(statement: Statement) -> Counted:
-    """Whether the method `about` is the nearest on Market-1501, by Table 2."""
-    rivals = {method.name: method.market for method in paper.TABLE_2_COMPARED}
-    named, parts, broken = rivals[statement.about], [], False
-    for score, label in (("rank1", "Rank-1"), ("mean_ap", "mAP")):
-        name = max(rivals, key=lambda name: getattr(rivals[name], score).value)
-        best, own = getattr(rivals[name], score), getattr(named, score)
-        broken |= best.value - own.value > best.tolerance + own.tolerance
-        parts.append(f"{label}: {name} with {best.printed}, {statement.about} has {own.printed}")
-    return _printed_only(broken, "; ".join(parts))
-
-
-def two_places(statement: Statement) -> Counted:
-    """Two places of the paper that cannot both be so, by reading."""
-    return Counted(CONTRADICTED, statement.about)
-
-
 COUNTED: dict[str, Callable[[Statement], Counted]] = {
     function.__name__: function
     for function in (
@@ -283,10 +204,5 @@ COUNTED: dict[str, Callable[[Statement], Counted]] = {
         printed_parameters,
         printed_operations,
         removable,
-        counterfactual_passes,
-        deeper_top5,
-        map_margins,
-        nearest_rival,
-        two_places,
     )
 }

@@ -1,7 +1,7 @@
 """What runs can say of a statement of the paper: the runs of one scale, and the rule for a verdict.
 
 What may be claimed follows the rule of `dreal_lib.compare`; where the paper prints a size,
-`holds_size` asks for it too.
+`holds_size` asks for it too, and for runs that scatter less than that size.
 """
 
 import math
@@ -17,7 +17,7 @@ from dreal_lib.tables import signed, spread_text
 from dreal_lib.variations import VariationComparison, effect_text
 
 SEEDS = 2  # fewer decide nothing, here as in `dreal_lib.compare`
-CLAIMS = {"lower": "lower", "higher": "higher"}
+CLAIMS = {"lower": "a claimed fall", "higher": "a claimed rise"}
 
 # A difference, if measured, and whether it bears the statement out.
 Found = Mapping[str, tuple[Difference | None, bool | None]]
@@ -34,7 +34,6 @@ class Observed:
         said: More, for the details.
         complete: Whether all that the statement speaks of was run.
         seeds: The fewest that any of its parts rests on.
-        anywhere: Whether any scale can decide it.
     """
 
     result: str
@@ -43,13 +42,10 @@ class Observed:
     said: str = ""
     complete: bool = True
     seeds: int = 0
-    anywhere: bool = False
 
     @property
     def decides(self) -> bool:
         """Whether a verdict can rest on it: all of it, at the paper's scale, in several seeds."""
-        if self.anywhere:
-            return True
         return self.complete and self.seeds >= SEEDS and at_paper_scale(self.runs)
 
 
@@ -134,7 +130,8 @@ def holds_size(
     """Whether a difference bears a claim out: its direction, and its size if one is printed.
 
     The printed one comes from a single pair of runs, so it has to lie where one more pair of ours
-    would (`prediction_half_width`).
+    would (`prediction_half_width`). The more ours scatter, the easier that is; so where the
+    half-width is not below the printed size, agreement says nothing.
 
     Args:
         difference: Ours, or None.
@@ -146,9 +143,14 @@ def holds_size(
     """
     if difference is None or difference.verdict == "untried":
         return None
-    if printed is not None and abs(difference.mean - printed) > prediction_half_width(difference):
+    half = prediction_half_width(difference)
+    if printed is not None and abs(difference.mean - printed) > half:
         return False
-    return None if difference.verdict == "undecided" else difference.verdict == claimed
+    if difference.verdict == "undecided":
+        return None
+    if difference.verdict != claimed:
+        return False
+    return True if printed is None or half < abs(printed) else None
 
 
 def all_of(answers: Sequence[bool | None]) -> bool | None:
@@ -186,15 +188,18 @@ def observe(
     if not known:
         return None
     seeds = min(d.n for d in known.values())
-    short = ", ".join(f"{name} {_mean(d, decimals)}" for name, d in known.items())
+    short = ", ".join(f"{name} {mean_text(d, decimals)}" for name, d in known.items())
     long = "; ".join(f"{name}: {effect_text(d, unit, CLAIMS)}" for name, (d, _) in found.items())
     answers = [*(answer for _, answer in found.values()), also]
     details = f"{long}.{' ' if said else ''}{said}"
     whole = len(known) == len(found)
-    return Observed(f"{short} (n = {seeds})", all_of(answers), tuple(runs), details, whole, seeds)
+    return Observed(f"{short}, n = {seeds}", all_of(answers), tuple(runs), details, whole, seeds)
 
 
-def _mean(difference: Difference, decimals: int) -> str:
+def mean_text(difference: Difference, decimals: int = 2) -> str:
+    """Mean and spread of a difference, and where the rule allows a claim, that and which."""
     spread = difference.spread
     shown = spread_text(spread) if spread is None or decimals == 2 else f"{spread:.{decimals}f}"
-    return f"{signed(difference.mean, decimals)} ± {shown}"
+    text = f"{signed(difference.mean, decimals)} ± {shown}"
+    claim = CLAIMS.get(difference.verdict)
+    return f"{text} ({claim})" if claim else text

@@ -4,13 +4,35 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from dreal_lib import schematic_figure, schematic_text
+import numpy as np
+import pandas as pd
+
+from dreal_lib import curves, schematic_figure, schematic_text, verdicts
+from dreal_lib.attention_measures import BOUNDS, measure
+from dreal_lib.channel_attention import load
+from dreal_lib.compare import ScaleComparison
 from dreal_lib.figures import to_svg
 from dreal_lib.page import Page
+from dreal_lib.records import StoredRecord
 from dreal_lib.schematic import describe
-from dreal_lib.scoreboard import Entry, in_short, tally_sentence
+from dreal_lib.scoreboard import (
+    TRAINED,
+    Entry,
+    at_every_scale,
+    reproduced_sentence,
+    tally_sentence,
+)
+from dreal_lib.tables import Marked, signed
 
 NETWORK = "se_resnet50"  # the paper's own example, Fig. 1
+QUOTED = (  # statements whose lines the front page shows
+    "operations",
+    "training-cost",
+    "se-resnet-50",
+    "critique-follows",
+    "more-correct",
+    "map-margins",
+)
 
 
 class Picture:
@@ -33,14 +55,93 @@ class Picture:
         return {"text/html": tag, "text/plain": self.alt}
 
 
+class Line:
+    """A line of text that another page can show within its own, in the type of that page.
+
+    What `glue:text` shows is bold throughout.
+
+    Args:
+        text: Plain.
+        stressed: What it begins with, set apart; empty for none.
+    """
+
+    def __init__(self, text: str, stressed: str = ""):
+        self.text, self.stressed = text, stressed
+
+    def __str__(self) -> str:
+        return f"{self.stressed}: {self.text}" if self.stressed else self.text
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:  # IPython calls it
+        head = f"<em>{escape(self.stressed)}</em>: " if self.stressed else ""
+        html = f"<span>{head}{escape(self.text, quote=False)}</span>"
+        return {"text/html": html, "text/plain": str(self)}
+
+
 def schematic() -> Picture:
     """The method in one picture, drawn from the library's own network and critics."""
     plan = describe(NETWORK)
     return Picture(to_svg(schematic_figure.method(plan)), schematic_text.alt_text(plan))
 
 
+def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Line:
+    """Verdict and result of a statement; if training decides it, at every scale with runs of it.
+
+    Args:
+        entry: Of the scoreboard.
+        stored: Records of any scale.
+    """
+    if entry.statement.measure not in TRAINED:
+        return Line(str(entry.result), entry.verdict)
+    seen = at_every_scale(stored, entry.statement)
+    text = "; ".join(f"{name}: {found.result}" for name, found in seen.items())
+    runs = [run for found in seen.values() for run in found.runs]
+    shown = Marked(text, runs[0].origin) if runs else entry.result
+    return Line(str(shown), entry.verdict)
+
+
+def rewards_sentence(comparison: ScaleComparison) -> str:
+    """How much of the reward's change is accuracy, for `NETWORK` at one scale.
+
+    Args:
+        comparison: The runs of that scale.
+    """
+    network = next(n for n in comparison.networks if n.network == NETWORK)
+    runs = network.reinforced.runs
+    if not runs:
+        return f"{network.label} was not run at scale {comparison.scale} yet."
+    frames = [run.blocks().assign(seed=run.record.seed) for run in runs]
+    found = curves.summarise_curves(pd.concat(frames, ignore_index=True))
+    rise = float(np.mean([s.last_reward - s.first_reward for s in found]))
+    accuracy = float(np.mean([s.last_accuracy_part - s.first_accuracy_part for s in found]))
+    said = f"it changes by {signed(rise)}, {signed(accuracy)} of it by accuracy alone"
+    return f"{network.label} at scale {comparison.scale}: {Marked(said, runs[0].origin)}."
+
+
+def gates_sentence(comparison: ScaleComparison) -> str:
+    """How many of CBAM's spatial maps are as good as shut, by method, at one scale.
+
+    Args:
+        comparison: The runs of that scale.
+    """
+    network = next(n for n in comparison.networks if n.network == "cbam_resnet50")
+    pairs = [
+        [run for run in row.runs if run.record.seed in network.seeds]
+        for row in (network.baseline, network.reinforced)
+    ]
+    attention = load(*pairs, kind="spatial")
+    if attention is None:
+        return f"{network.label} was not run at scale {comparison.scale} yet."
+    frame = measure(attention)
+    texts = []
+    for method, rows in frame.groupby("method", sort=True):
+        shut = int((rows["level"] <= BOUNDS[0]).sum())
+        texts.append(f"{shut} of {len(rows)} {method}")
+    counts = Marked(", ".join(texts), pairs[0][0].origin)
+    return f"{network.label} at scale {comparison.scale}, maps of all blocks and seeds: {counts}."
+
+
 def keep(view: Page, board: Sequence[Entry]) -> None:
-    """Keep the picture, the tally and each statement's line for the front page.
+    """Keep the picture, the tally, lines and what was learned for the front page.
 
     Args:
         view: The scoreboard's page.
@@ -48,7 +149,14 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     """
     from myst_nb import glue
 
-    glue(f"{view.name}_schematic", schematic(), display=False)
-    view.glue("tally", tally_sentence(board))
-    for name, text in in_short(board).items():
-        view.glue(name, text)
+    kept: dict[str, Picture | Line] = {
+        "schematic": schematic(),
+        "tally": Line(f"{tally_sentence(board)} {reproduced_sentence(board)}"),
+        "gain": Line(verdicts.verdicts(view.comparison)[0]),
+        "rewards": Line(rewards_sentence(view.comparison)),
+        "gates": Line(gates_sentence(view.comparison)),
+    }
+    entries = {entry.statement.id: entry for entry in board}
+    kept |= {name: line_of(entries[name], view.stored) for name in QUOTED}
+    for name, what in kept.items():
+        glue(f"{view.name}_{name}", what, display=False)

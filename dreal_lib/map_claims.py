@@ -191,8 +191,8 @@ def retrieved_better(scale: Scale, statement: Statement) -> Observed | None:
     seen = observe(found, runs_of(pair.baseline, pair.reinforced))
     if seen is None or _half_of(seen.runs[0]) == half:
         return seen
-    # Other data, which say nothing of this set, however they were trained.
-    return replace(seen, complete=False)
+    # Other data, which say nothing of either set, however they were trained: shown once.
+    return replace(seen, complete=False) if half == "market" else None
 
 
 def _half_of(run: StoredRecord) -> str | None:

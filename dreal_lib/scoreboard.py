@@ -1,8 +1,9 @@
 """The scoreboard: every testable statement of the paper with the verdict that this project reached.
 
 Statements are data (`statements.yaml`); each names the function that decides it. What can be
-counted is decided. What needs training is decided by runs at the paper's own scale alone, all that
-the statement speaks of and in two seeds or more; smaller runs are shown, and decide nothing.
+counted is decided, and so is what the paper's own places say of each other. What needs training is
+decided by runs at the paper's own scale alone, all that the statement speaks of and in two seeds or
+more; smaller runs are shown, and decide nothing.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dreal_lib.error_claims import ON_ERRORS
 from dreal_lib.errors import UserError
 from dreal_lib.evidence import Observed, Scale
 from dreal_lib.map_claims import ON_MAPS
+from dreal_lib.printed_claims import PRINTED
 from dreal_lib.records import StoredRecord
 from dreal_lib.statements import (
     NOT_REPRODUCED,
@@ -28,15 +30,16 @@ from dreal_lib.statements import (
 from dreal_lib.table_1 import NOT_RUN
 from dreal_lib.tables import Cell, Marked, Table
 
+UNTRAINED = {**COUNTED, **PRINTED}
 TRAINED = {**ON_ERRORS, **ON_MAPS}
-MEASURES = (*COUNTED, *TRAINED)
+MEASURES = (*UNTRAINED, *TRAINED)
 NO_TRAINING = "no training needed"
 SEEDS = (0, 1, 2)  # asked for where a statement is undecided
 
 CAPTION = (
     "Statements of the paper and what became of them. Differences are reinforced less baseline "
-    "unless said otherwise, errors in points, mean ± sample standard deviation over n seeds. The "
-    "details below tell what decides and how close is close enough."
+    "unless said otherwise, errors in points (a rise is a worsening), mean ± sample standard "
+    "deviation over n seeds. Nothing is claimed but where it says so."
 )
 
 
@@ -60,17 +63,16 @@ class Entry:
     runs: tuple[StoredRecord, ...] = ()
 
     @property
-    def command(self) -> str:
-        """What would decide it; empty if it is decided."""
+    def wanted(self) -> str:
+        """The rows that would decide it (`how_to_decide`); empty if it is decided."""
         if self.verdict != UNTRIED or not self.statement.recipes:
             return ""
-        first, *others = self.statement.recipes
-        commands = " and ".join(
-            f"`{verdicts.train_command(first, 'paper', variant, SEEDS[0])}`"
-            for variant in self.statement.variants
-        )
-        likewise = f"; likewise {', '.join(f'`{name}`' for name in others)}" if others else ""
-        return f"{commands}{likewise}; with seeds {', '.join(map(str, SEEDS))}"
+        rows = ", ".join(f"`{name}`" for name in self.statement.recipes)
+        others = [f"with `--variant {name}`" for name in self.statement.variants if name]
+        if not others:
+            return rows
+        plain = "without a variant and " if None in self.statement.variants else ""
+        return f"{rows}; {plain}{' and '.join(others)}"
 
 
 def judge(stored: Sequence[StoredRecord], profile: str, variant: str | None) -> list[Entry]:
@@ -92,8 +94,8 @@ def judge(stored: Sequence[StoredRecord], profile: str, variant: str | None) -> 
 
 
 def _judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:
-    if statement.measure in COUNTED:
-        counted = COUNTED[statement.measure](statement)
+    if statement.measure in UNTRAINED:
+        counted = UNTRAINED[statement.measure](statement)
         result = Marked(counted.result, "computed")
         return Entry(statement, counted.verdict, result, NO_TRAINING, counted.said)
     if statement.measure not in TRAINED:
@@ -151,10 +153,22 @@ def _entry(
     return Entry(statement, verdict, Marked(result, runs[0].origin, scales), scales, said, runs)
 
 
+def at_every_scale(stored: Sequence[StoredRecord], statement: Statement) -> dict[str, Observed]:
+    """What each scale's runs say of a statement that training decides, by the scale's name.
+
+    Raises:
+        UserError: As `judge`.
+    """
+    scales = [Scale(stored, *scale) for scale in compare.scales_of(stored)]
+    named = [scale for scale in scales if not (scale.variant or "").startswith("custom")]
+    observed = {scale.name: TRAINED[statement.measure](scale, statement) for scale in named}
+    return {name: found for name, found in observed.items() if found is not None}
+
+
 def overview(board: Sequence[Entry]) -> Table:
     """The compact table: statement, verdict, result."""
-    rows = tuple((e.statement.id, e.statement.title, e.verdict, e.result) for e in board)
-    return Table(("Id", "Statement", "Verdict", "Result"), rows)
+    rows = tuple((e.statement.title, e.verdict, e.result) for e in board)
+    return Table(("Statement", "Verdict", "Result"), rows)
 
 
 def tally(board: Sequence[Entry]) -> dict[Verdict, int]:
@@ -168,42 +182,61 @@ def tally_sentence(board: Sequence[Entry]) -> str:
     return f"{len(board)} statements: {counts}."
 
 
-def tally_text(board: Sequence[Entry]) -> str:
-    """The tally and every id below its verdict, as plain text."""
-    parts = []
-    for verdict, count in tally(board).items():
-        ids = "\n".join(f"  {e.statement.id}" for e in board if e.verdict == verdict)
-        parts.append(f"{count} {verdict}" + (f"\n{ids}" if ids else ""))
-    return "\n".join(parts)
+def reproduced_sentence(board: Sequence[Entry]) -> str:
+    """What kind of statements the reproduced ones are; empty without any."""
+    found = [e for e in board if e.verdict == REPRODUCED]
+    if not found:
+        return ""
+    counted = sum(e.statement.measure in COUNTED for e in found)
+    share = "All" if counted == len(found) else f"{counted} of the {len(found)}"
+    text = f"{share} reproduced ones are counts of parameters and operations"
+    if not any(e.statement.group in ("errors", "retrieval") for e in found):
+        text += "; none says that the method lowers an error"
+    return f"{text}."
+
+
+def how_to_decide() -> str:
+    """How a row named under "would decide" is trained."""
+    command = verdicts.train_command("ROW", "paper", None, SEEDS[0])
+    others = " and ".join(map(str, SEEDS[1:]))
+    return (
+        f"A row named after *would decide* is trained by `{command}` (DATA: the prepared images), "
+        f"and likewise with the seeds {others}."
+    )
 
 
 def details(board: Sequence[Entry], group: Group) -> str:
-    """All that belongs to the statements of a group, as a Markdown list."""
-    return "\n".join(_detail(entry) for entry in board if entry.statement.group == group)
+    """All that belongs to the statements of a group, as a Markdown list that starts folded."""
+    stated: dict[str, str] = {}
+    entries = [_detail(entry, stated) for entry in board if entry.statement.group == group]
+    return "\n".join([":::{dropdown} Quotes, criteria and measurements", *entries, ":::"])
 
 
-def _detail(entry: Entry) -> str:
+def _detail(entry: Entry, stated: dict[str, str]) -> str:
     statement = entry.statement
     scale = "" if entry.scales in (NO_TRAINING, NOT_RUN) else f" (scale {entry.scales})"
     parts = [
         f"- **{statement.title}** (`{statement.id}`): *{entry.verdict}*",
-        f"The paper, {statement.source}: “{statement.quotation}”",
-        f"Decides: {statement.decides}. Tolerance: {statement.tolerance}.",
-        f"Found{scale}: {_shown(entry.result)}. {entry.said}".rstrip(),
+        _once(f"The paper, {statement.source}: “{statement.quotation}”", "Quote", entry, stated),
+        _once(
+            f"Decides: {statement.decides}. Tolerance: {statement.tolerance}.",
+            "Criterion",
+            entry,
+            stated,
+        ),
     ]
-    if entry.command:
-        parts.append(f"Would decide: {entry.command}.")
+    if entry.said:
+        parts.append(f"Found{scale}: {entry.said}")
+    if entry.wanted:
+        parts.append(f"Would decide: {entry.wanted}.")
     parts.append(f"More: {{doc}}`{statement.seen}`")
     return "\n  - ".join(parts)
 
 
-def _shown(result: Cell) -> str:
-    return result.text if isinstance(result, Marked) else result
-
-
-def in_short(board: Sequence[Entry]) -> dict[str, str]:
-    """Verdict and marked result of each statement in one line, by id, for other pages to quote."""
-    return {e.statement.id: f"{e.verdict}: {e.result}" for e in board}
+def _once(text: str, name: str, entry: Entry, stated: dict[str, str]) -> str:
+    """A text, or where it stands if it was stated before."""
+    first = stated.setdefault(text, entry.statement.id)
+    return text if first == entry.statement.id else f"{name}: as `{first}`."
 
 
 def changed_verdicts(board: Sequence[Entry]) -> list[str]:

@@ -19,9 +19,10 @@ Verdict = Literal[
     "reproduced",
     "not reproduced",
     "contradicted by the paper itself",
+    "unclear in the paper",
     "not yet tried at a scale that can decide",
 ]
-REPRODUCED, NOT_REPRODUCED, CONTRADICTED, UNTRIED = VERDICTS = get_args(Verdict)
+REPRODUCED, NOT_REPRODUCED, CONTRADICTED, UNCLEAR, UNTRIED = VERDICTS = get_args(Verdict)
 
 Group = Literal["errors", "costs", "attention", "critics", "retrieval", "training"]
 GROUPS = get_args(Group)
@@ -36,7 +37,8 @@ class Statement(BaseModel):
         title: The statement in a few words of ours.
         quote: Of the paper; "{printed}" stands for the number below, "..." for words left out.
         source: Section, table or equation.
-        measure: Name of the function of `counted_claims` or `trained_claims` that decides.
+        measure: Name of the function that decides, of `counted_claims`, `printed_claims`,
+            `error_claims` or `map_claims`.
         about: What that function is to look at: a network, a data set, a kind of row.
         printed: The number in the quote, as printed.
         limit: A threshold that is ours, where the paper gives none.

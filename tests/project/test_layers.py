@@ -29,9 +29,10 @@ LAYERS = {
         "costs", "counted_claims", "curves", "drawn_numbers", "embedding_cam", "error_claims",
         "estimates", "evaluation", "evidence", "identification", "inactive", "localization",
         "map_claims", "mask_energy", "monitor", "notebooks", "optimization", "page_rows",
-        "page_runs", "pictures", "provenance", "ranked_lists", "retrieval_rows", "retrieved",
-        "run_record", "runs", "schematic", "schematic_text", "scoreboard", "spatial_attention",
-        "table_1", "table_2", "table_3", "tables", "task", "training", "variations", "verdicts",
+        "page_runs", "pictures", "printed_claims", "provenance", "ranked_lists", "retrieval_rows",
+        "retrieved", "run_record", "runs", "schematic", "schematic_text", "scoreboard",
+        "spatial_attention", "table_1", "table_2", "table_3", "tables", "task", "training",
+        "variations", "verdicts",
     },
     "roof": {
         "attention_figures", "cli", "display", "figures", "front_page", "interactive", "overlays",
