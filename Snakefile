@@ -5,6 +5,7 @@
 #   snakemake --cores 2 --config rows=table_3                    a table's rows
 #   snakemake --cores 2 --config rows=fig_6                      the rows that a page shows
 #   snakemake --cores 2 --config profile=desktop variant=two_cores data=DATA
+#   snakemake --cores 16 --config train_threads=16 ...            one run at a time, e.g. on a GPU
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -128,11 +129,11 @@ rule train:
         profile=f"--profile {PROFILE}" + (f" --variant {VARIANT}" if VARIANT else ""),
         data=lambda w: DATA[task_of(w.row)],
         run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash(w.row)}",
-        workers=lambda w, threads: threads - 1,  # with a GPU, on a cluster: they feed it
+        workers=lambda w, threads: threads - 1,  # they feed a GPU
     wildcard_constraints:
         row="(?:table_[0-9]+|ablations)/[a-z0-9_]+",
         seed="[0-9]+",
-    threads: 1
+    threads: int(config.get("train_threads", 1))
     log:
         f"build/logs/{SCALE}/{{row}}/seed{{seed}}.log",
     shell:

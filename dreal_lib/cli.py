@@ -224,7 +224,7 @@ def reproduce(
     data: Annotated[
         Path | None, typer.Option(help="Prepared images; the embedded data by default.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, or on a GPU one.")] = 0,
     dry_run: Annotated[
         bool, typer.Option(help="Only say what would be run, and about how long training takes.")
     ] = False,

@@ -46,7 +46,7 @@ def reproduce(
         rows: See `dreal_lib.backlog.rows_of`.
         seeds: Comma-separated; one that is given twice counts once.
         data: Prepared images; rendered ones by default, which suit profile smoke alone.
-        jobs: Runs at a time; 0: one for each core.
+        jobs: Runs at a time; 0: one for each core, or one where there is a GPU to share.
         dry_run: Only say what would be run, and about how long the training would take.
         only_missing: Instead, train the rows that have no record, neither a committed one nor one
             made here, most informative first (`dreal_lib.backlog`); no notebooks, no book.
@@ -60,9 +60,12 @@ def reproduce(
         OutOfTime: The time was up before a killed batch's processes had ended.
     """
     numbers = _checked(profile, variant, rows, seeds, data, jobs)
-    jobs = jobs or os.cpu_count() or 1
+    cores, gpu = os.cpu_count() or 1, _has_gpu()
+    jobs = jobs or (1 if gpu else cores)
     deadline = deadline_after(max_minutes)
-    batch = _Batch(profile, variant, numbers, rows, data, jobs, deadline)
+    # Runs on a GPU share the cores beside it, which feed it; else each has one.
+    threads = max(cores // jobs, 1) if gpu else 1
+    batch = _Batch(profile, variant, numbers, rows, data, jobs, deadline, threads)
     if dry_run:
         return _plan(batch, only_missing)
     with only_one(PROJECT_ROOT / "build", deadline) as lock:
@@ -93,11 +96,18 @@ def _checked(
     return tuple(dict.fromkeys(int(seed) for seed in seeds.split(",")))
 
 
+def _has_gpu() -> bool:
+    import torch  # not at the top: it takes a second, which a refusal need not
+
+    return torch.cuda.is_available()
+
+
 @dataclass(frozen=True)
 class _Batch:
     """What calls of Snakemake in one batch share.
 
-    `lock` is the standard input of all its processes, see `dreal_lib.one_batch`.
+    `threads` are those of each of `jobs` runs; `lock` is the standard input of all processes, see
+    `dreal_lib.one_batch`.
     """
 
     profile: str
@@ -107,6 +117,7 @@ class _Batch:
     data: Path | None
     jobs: int
     deadline: float | None
+    threads: int = 1
     lock: IO[str] | None = None
 
     def runs(self, rows: str) -> list[Run]:
@@ -124,7 +135,9 @@ class _Batch:
         config["seeds"] = ",".join(map(str, self.seeds))
         if self.data is not None:
             config["data"] = str(self.data.resolve())
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(self.jobs)]
+        config["train_threads"] = str(self.threads)
+        cores = str(self.jobs * self.threads)
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", cores]
         command += [
             "--directory",
             str(PROJECT_ROOT),

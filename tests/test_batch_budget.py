@@ -19,13 +19,14 @@ LOCK = object()
 @pytest.fixture
 def asked(monkeypatch):
     """Stands in for Snakemake: a list of (record files asked for, deadline); statuses to give."""
-    asked = SimpleNamespace(calls=[], statuses=[], takes=0.0)
+    asked = SimpleNamespace(calls=[], commands=[], statuses=[], takes=0.0)
     now = [time.time()]
 
     def run(command, env, stdin, check):
         assert stdin is LOCK  # else processes of a killed batch would not be waited for
         files = [word for word in command if word.endswith(".json")]
         asked.calls.append((files, env.get(VARIABLE)))
+        asked.commands.append(command)
         now[0] += asked.takes
         return SimpleNamespace(returncode=asked.statuses.pop(0) if asked.statuses else 0)
 
@@ -39,6 +40,19 @@ def asked(monkeypatch):
 def test_without_a_budget_everything_is_asked_for_at_once(asked):
     assert reproduce(**DEFAULTS, **SEEDS) == 0
     assert asked.calls == [([], None)]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "jobs", "cores", "threads"),
+    [(False, 0, 6, 1), (False, 2, 2, 1), (True, 0, 6, 6), (True, 2, 6, 3), (True, 9, 9, 1)],
+)
+def test_runs_share_a_gpu_one_by_one(asked, monkeypatch, gpu, jobs, cores, threads):
+    monkeypatch.setattr(workflow, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(workflow.os, "cpu_count", lambda: 6)
+    assert reproduce(**DEFAULTS | {"jobs": jobs}, **SEEDS) == 0
+    (command,) = asked.commands
+    assert command[command.index("--cores") + 1] == str(cores)
+    assert f"train_threads={threads}" in command
 
 
 def test_with_a_budget_the_runs_come_before_the_book(asked):

@@ -67,7 +67,7 @@ def test_missing_rows_are_estimated_too(capfd):
     first, second, *told = capfd.readouterr().out.splitlines()
     assert (first, second) == ("5 of 5 runs have no record", "5 runs would be trained:")
     assert "of this row" in told[0]
-    assert all("of classification, none of this row" in line for line in told[1:5])
+    assert all("of classification, none of this network" in line for line in told[1:5])
 
 
 @pytest.mark.parametrize(
