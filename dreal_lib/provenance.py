@@ -46,7 +46,8 @@ def footer_markdown(
         f"- Commit: {_each(_commit(r) for r in records)}",
         f"- Hardware: {_each(_hardware(r) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
-        f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all",
+        f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
+        "include other load on the machine; compare the benchmarks, not these.",
     ]
     lines += left_out
     commands = "\n".join(dict.fromkeys(r.command for r in records))
