@@ -10,7 +10,7 @@ from dreal_lib import ablations, compare, paper, table_3
 from dreal_lib.compare import Difference, NetworkComparison
 from dreal_lib.counted_claims import ATTENTIONS
 from dreal_lib.evidence import (
-    CLAIMS,
+    OF_ERRORS,
     Observed,
     Scale,
     holds_size,
@@ -33,7 +33,7 @@ def less_error(scale: Scale, statement: Statement) -> Observed | None:
         difference = network.difference(f"{score}_error_pct")
         gain, _doubt = printed_gain(network.network, score)
         found[name] = (difference, holds_size(difference, "lower", -gain))
-    return observe(found, runs_of(network.baseline, network.reinforced))
+    return observe(found, runs_of(network.baseline, network.reinforced), claims=OF_ERRORS)
 
 
 def less_error_in_each(scale: Scale, _: Statement) -> Observed | None:
@@ -45,18 +45,17 @@ def less_error_in_each(scale: Scale, _: Statement) -> Observed | None:
     mean = table.difference("top1_error_pct")
     said = (
         f"Mean of {', '.join(n.label for n in table.averaged)}: "
-        f"{effect_text(mean, ' points', CLAIMS)}."
+        f"{effect_text(mean, ' points', OF_ERRORS)}."
     )
-    seen = observe(
-        found, runs_of(*(r for n in pairs for r in (n.baseline, n.reinforced))), said=said
-    )
+    runs = runs_of(*(row for n in pairs for row in (n.baseline, n.reinforced)))
+    seen = observe(found, runs, said=said, claims=OF_ERRORS)
     if seen is None or mean is None:
         return None
     claims = [d.verdict for d in differences.values() if d is not None]
+    shown = mean_text(mean, claims=OF_ERRORS)
     result = (
         f"of {len(pairs)} networks {claims.count('lower')} can be claimed to err less, "
-        f"{claims.count('higher')} more; mean of {len(table.averaged)}: top-1 {mean_text(mean)}, "
-        f"n = {mean.n}"
+        f"{claims.count('higher')} more; mean of {len(table.averaged)}: top-1 {shown}, n = {mean.n}"
     )
     return replace(seen, result=result)
 
@@ -132,7 +131,7 @@ def no_better_gamma(scale: Scale, _: Statement) -> Observed | None:
         held = _not_lower(difference, printed_gain(pair.network, "top1")[0])
         found[f"gamma {value}"] = (difference, held)
         rows += [pair.baseline, pair.reinforced]
-    return observe(found, runs_of(*rows))
+    return observe(found, runs_of(*rows), claims=OF_ERRORS)
 
 
 def _not_lower(difference: Difference | None, size: float) -> bool | None:
@@ -154,7 +153,7 @@ def plug_and_play(scale: Scale, _: Statement) -> Observed | None:
     same = len(settings) == 1
     said = f"Settings of the method: {'the same in all' if same else 'not the same'}."
     runs = runs_of(*(row for n in networks.values() for row in (n.baseline, n.reinforced)))
-    return observe(found, runs, said=said, also=same or None)
+    return observe(found, runs, said=said, also=same or None, claims=OF_ERRORS)
 
 
 # Table 3
@@ -195,7 +194,7 @@ def _by_stage(pairs: dict[str, tuple[NetworkComparison, float]]) -> Observed | N
         difference = pair.difference("top1_error_pct")
         found[name] = (difference, holds_size(difference, "lower", printed))
     rows = [row for pair, _ in pairs.values() for row in (pair.baseline, pair.reinforced)]
-    return observe(found, runs_of(*rows))
+    return observe(found, runs_of(*rows), claims=OF_ERRORS)
 
 
 ON_ERRORS: dict[str, Callable[[Scale, Statement], Observed | None]] = {

@@ -18,6 +18,8 @@ from dreal_lib.variations import VariationComparison, effect_text
 
 SEEDS = 2  # fewer decide nothing, here as in `dreal_lib.compare`
 CLAIMS = {"lower": "a claimed fall", "higher": "a claimed rise"}
+OF_ERRORS = {"lower": "a claimed improvement", "higher": "a claimed worsening"}
+OF_SCORES = {"lower": OF_ERRORS["higher"], "higher": OF_ERRORS["lower"]}
 
 # A difference, if measured, and whether it bears the statement out.
 Found = Mapping[str, tuple[Difference | None, bool | None]]
@@ -173,6 +175,7 @@ def observe(
     decimals: int = 2,
     said: str = "",
     also: bool | None = True,
+    claims: dict[str, str] = CLAIMS,
 ) -> Observed | None:
     """Several differences that a statement needs together; None if none was measured.
 
@@ -183,23 +186,24 @@ def observe(
         decimals: Of the numbers in the table.
         said: Added to the details.
         also: A further condition of the statement.
+        claims: The words for a difference that can be claimed to be "lower" or "higher".
     """
     known = {name: d for name, (d, _) in found.items() if d is not None}
     if not known:
         return None
     seeds = min(d.n for d in known.values())
-    short = ", ".join(f"{name} {mean_text(d, decimals)}" for name, d in known.items())
-    long = "; ".join(f"{name}: {effect_text(d, unit, CLAIMS)}" for name, (d, _) in found.items())
+    short = ", ".join(f"{name} {mean_text(d, decimals, claims)}" for name, d in known.items())
+    long = "; ".join(f"{name}: {effect_text(d, unit, claims)}" for name, (d, _) in found.items())
     answers = [*(answer for _, answer in found.values()), also]
     details = f"{long}.{' ' if said else ''}{said}"
     whole = len(known) == len(found)
     return Observed(f"{short}, n = {seeds}", all_of(answers), tuple(runs), details, whole, seeds)
 
 
-def mean_text(difference: Difference, decimals: int = 2) -> str:
+def mean_text(difference: Difference, decimals: int = 2, claims: dict[str, str] = CLAIMS) -> str:
     """Mean and spread of a difference, and where the rule allows a claim, that and which."""
     spread = difference.spread
     shown = spread_text(spread) if spread is None or decimals == 2 else f"{spread:.{decimals}f}"
     text = f"{signed(difference.mean, decimals)} ± {shown}"
-    claim = CLAIMS.get(difference.verdict)
+    claim = claims.get(difference.verdict)
     return f"{text} ({claim})" if claim else text

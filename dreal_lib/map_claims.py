@@ -13,7 +13,16 @@ from dreal_lib import ablations, attended, attention_claims, compare, curves, pa
 from dreal_lib.attention_measures import measure
 from dreal_lib.channel_attention import Attention, block_title, last_of_stages
 from dreal_lib.compare import Row
-from dreal_lib.evidence import Found, Observed, Scale, all_of, holds_size, observe, runs_of
+from dreal_lib.evidence import (
+    OF_SCORES,
+    Found,
+    Observed,
+    Scale,
+    all_of,
+    holds_size,
+    observe,
+    runs_of,
+)
 from dreal_lib.records import StoredRecord
 from dreal_lib.retrieval_rows import by_method, compare_methods
 from dreal_lib.statements import Statement
@@ -188,7 +197,7 @@ def retrieved_better(scale: Scale, statement: Statement) -> Observed | None:
             difference,
             holds_size(difference, "higher", second - first),
         )
-    seen = observe(found, runs_of(pair.baseline, pair.reinforced))
+    seen = observe(found, runs_of(pair.baseline, pair.reinforced), claims=OF_SCORES)
     if seen is None or _half_of(seen.runs[0]) == half:
         return seen
     # Other data, which say nothing of either set, however they were trained: shown once.

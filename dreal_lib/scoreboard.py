@@ -38,8 +38,8 @@ SEEDS = (0, 1, 2)  # asked for where a statement is undecided
 
 CAPTION = (
     "Statements of the paper and what became of them. Differences are reinforced less baseline "
-    "unless said otherwise, errors in points (a rise is a worsening), mean ± sample standard "
-    "deviation over n seeds. Nothing is claimed but where it says so."
+    "unless said otherwise, errors in points, mean ± sample standard deviation over "
+    "n seeds. Nothing is claimed but where it says so."
 )
 
 
@@ -209,7 +209,9 @@ def details(board: Sequence[Entry], group: Group) -> str:
     """All that belongs to the statements of a group, as a Markdown list that starts folded."""
     stated: dict[str, str] = {}
     entries = [_detail(entry, stated) for entry in board if entry.statement.group == group]
-    return "\n".join([":::{dropdown} Quotes, criteria and measurements", *entries, ":::"])
+    # An admonition that folds, unlike a plain dropdown, is unfolded when the page is printed.
+    head = ":::{admonition} Quotes, criteria and measurements\n:class: dropdown\n"
+    return "\n".join([head, *entries, ":::"])
 
 
 def _detail(entry: Entry, stated: dict[str, str]) -> str:

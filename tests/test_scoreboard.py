@@ -140,7 +140,7 @@ def test_details_quote_decide_and_find(board):
     shown = scoreboard.details(board, "errors")
     assert shown.count("clear-cut reduction of error rates") == 1
     assert shown.count("Quote: as `se-resnet-50`.") == 5
-    assert shown.startswith(":::{dropdown} ")
+    assert shown.startswith(":::{admonition} Quotes, criteria and measurements\n:class: dropdown\n")
     assert shown.endswith("\n:::")
 
 
@@ -318,7 +318,7 @@ def test_consistent_is_every_network_and_not_the_mean(tmp_path, last, verdict):
     entry = judged(tmp_path, "consistent")
     assert entry.verdict == verdict
     assert "mean of 6: top-1 \N{MINUS SIGN}1" in str(entry.result)
-    assert "(a claimed fall)" in str(entry.result)
+    assert "(a claimed improvement)" in str(entry.result)
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_the_front_page_shows_every_scale_and_what_is_claimed(board):
     (entry,) = (e for e in board if e.statement.id == "se-resnet-50")
     text = str(line_of(entry, records.find_records(ROOT / "book/records")))
     assert re.search(r"desktop\+two_cores: top-1 \+.*smoke: top-1 \N{MINUS SIGN}", text)
-    assert "(a claimed rise)" in text
+    assert "(a claimed worsening)" in text
 
 
 def test_a_line_is_not_bold_and_escapes():
