@@ -180,7 +180,7 @@ def soak_table(found: dict[str, float]) -> Table:
 
 
 def paper_table(costs: Costs) -> Table:
-    """Hours of one SE-ResNet-50 run of the paper: measured for this CPU, estimated for GPUs.
+    """Hours of one SE-ResNet-50 run of the paper: by measured steps for this CPU, else counted.
 
     The reinforced hours are those of steps in which every image is right: by the measured time on
     the CPU, by the counted operations on a GPU.
@@ -191,7 +191,7 @@ def paper_table(costs: Costs) -> Table:
             f"this {costs.device} CPU, {costs.threads} thread",
             images / costs.baseline_images_per_second,
             costs.find(ALL_RIGHT, "time"),
-            f"measured: time of steps of {costs.batch} images",
+            f"estimated: measured time of steps of {costs.batch} images",
         )
     ]
     for name, peak in PEAKS.items():
