@@ -1,10 +1,10 @@
-"""What the block curves of a run say, in numbers and in words (appendix B.3, Fig. 6).
+"""What the block curves of a run say, in numbers (appendix B.3, Fig. 6); words: `curve_text`.
 
-The paper says that critiques closely follow their rewards, that both rise, and that the critics of
-shallow layers converge less well. Each is measured here, beside what explains it: how much of the
-reward is only accuracy, and which critics are saturated.
+Every number is of one module in one run, a "module-run". An average over runs comes last or not at
+all: the mean of a critic that answers 0 and one that does not is a curve that no run had.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,23 +12,26 @@ import pandas as pd
 
 from dreal_lib.errors import UserError
 from dreal_lib.paper import paper_block_name
+from dreal_lib.records import StoredRecord
 from dreal_lib.tables import Marked, Origin, Table, defined, signed
 
 SATURATED_SHARE = 0.5  # a critic saturated on more of the images than this is called saturated
+SILENT_WITHIN = 0.01  # of 0: a critic whose mean critique lies no further off is called silent
 
 CURVE_TABLE_CAPTION = (
-    "Critique Q and reward R of each attention module in the first and the last epoch. Of the last "
-    "epoch also: mean reward on images predicted right (gain), root mean square error of Q, share "
-    "of images on which the critic is saturated (Sat.). Q-R: correlation of the two, of their "
-    "means over the epochs and over the images of the last epoch. A dash is undefined."
+    "Critique Q and reward R of each attention module in the first and the last epoch, run by run. "
+    "Of the last epoch also: mean reward on images predicted right (gain), root mean square error "
+    "of Q, share of images on which the critic is saturated (Sat.). Q-R: correlation of the two, "
+    "of their means over the epochs and over the images of the last epoch. A dash is undefined."
 )
 
 
 @dataclass(frozen=True)
 class CurveSummary:
-    """One attention map over a training; means over seeds. NaN where undefined.
+    """One attention map over one training. NaN where undefined.
 
     Attributes:
+        seed: Of the run.
         first_critique, last_critique: Mean critique of the first and the last epoch.
         first_reward, last_reward: Mean reward of these.
         first_accuracy_part, last_accuracy_part: The reward if every image predicted right had
@@ -38,6 +41,7 @@ class CurveSummary:
     """
 
     map: str
+    seed: int
     first_critique: float
     last_critique: float
     first_reward: float
@@ -51,16 +55,22 @@ class CurveSummary:
     saturated_share: float
 
     @property
-    def gap(self) -> float:
-        """Distance of critique and reward in the last epoch."""
-        return abs(self.last_critique - self.last_reward)
+    def stage(self) -> str:
+        """The network's name of the stage, e.g. "layer1"."""
+        return self.map.partition(".")[0]
+
+    @property
+    def critic(self) -> tuple[int, str, str]:
+        """Seed, stage and kind of map: what shares one critic."""
+        *_, kind = _depth(self.map)
+        return self.seed, self.stage, kind.rstrip("0123456789")
 
 
 def summarise_curves(blocks: pd.DataFrame) -> list[CurveSummary]:
-    """One summary a map, from shallow to deep.
+    """One summary a map and run, from shallow to deep, the runs of a map by seed.
 
     Args:
-        blocks: Block curves (`records.BLOCK_COLUMNS`), of several seeds if there are.
+        blocks: Block curves (`records.BLOCK_COLUMNS`), with a column `seed` if of several runs.
 
     Raises:
         UserError: If there are no curves.
@@ -70,13 +80,13 @@ def summarise_curves(blocks: pd.DataFrame) -> list[CurveSummary]:
     blocks = blocks.assign(
         # No image right: no gain, and the mean over none is undefined.
         accuracy_part=blocks["reward_mean"]
-        - blocks["right_share"] * blocks["reward_right_mean"].fillna(0.0)
+        - blocks["right_share"] * blocks["reward_right_mean"].fillna(0.0),
+        seed=blocks["seed"] if "seed" in blocks else 0,
     )
-    numbers = [column for column in blocks.columns if column not in ("map", "epoch", "seed")]
-    means = blocks.groupby(["map", "epoch"], sort=False)[numbers].mean().reset_index()
+    curves = {key: curve.sort_values("epoch") for key, curve in blocks.groupby(["map", "seed"])}
     return [
-        _summary(name, means[means["map"] == name].sort_values("epoch"))
-        for name in sorted(dict.fromkeys(blocks["map"]), key=_depth)
+        _summary(name, int(seed), curves[name, seed])
+        for name, seed in sorted(curves, key=lambda key: (_depth(key[0]), key[1]))
     ]
 
 
@@ -85,10 +95,11 @@ def _depth(name: str) -> tuple[str, int, str]:
     return stage, int(index), "".join(kind)
 
 
-def _summary(name: str, curve: pd.DataFrame) -> CurveSummary:
+def _summary(name: str, seed: int, curve: pd.DataFrame) -> CurveSummary:
     first, last = curve.iloc[0], curve.iloc[-1]
     return CurveSummary(
         map=name,
+        seed=seed,
         first_critique=first["critique_mean"],
         last_critique=last["critique_mean"],
         first_reward=first["reward_mean"],
@@ -113,10 +124,11 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float((first * second).sum() / size)
 
 
-def curve_table(summaries: list[CurveSummary], origin: Origin, scale: str) -> Table:
-    """The numbers behind Fig. 6, a line a map; the mark stands in the first column."""
+def curve_table(summaries: Sequence[CurveSummary], origin: Origin, scale: str) -> Table:
+    """The numbers behind Fig. 6, a line a map and run; the mark stands in the first column."""
     columns = (
         "Block",
+        "Seed",
         "Q from, to",
         "R from, to",
         "Gain",
@@ -128,6 +140,7 @@ def curve_table(summaries: list[CurveSummary], origin: Origin, scale: str) -> Ta
     rows = tuple(
         (
             Marked(paper_block_name(s.map), origin, scale),
+            str(s.seed),
             f"{signed(s.first_critique)}, {signed(s.last_critique)}",
             f"{signed(s.first_reward)}, {signed(s.last_reward)}",
             *(defined(v, with_sign=True) for v in (s.last_gain, s.follows, s.correlation)),
@@ -138,120 +151,64 @@ def curve_table(summaries: list[CurveSummary], origin: Origin, scale: str) -> Ta
     return Table(columns, rows, frozenset(range(1, len(columns))))
 
 
-def curve_sentences(summaries: list[CurveSummary]) -> list[str]:
-    """What the curves say on each claim of appendix B.3, and on what explains it."""
-    return [
-        _on_following(summaries),
-        _on_rising(summaries),
-        _on_depth(summaries),
-        _on_parts(summaries),
-        _on_saturation(summaries),
-    ]
+def means_by_stage(summaries: Iterable[CurveSummary], quantity: str) -> dict[str, dict[int, float]]:
+    """A quantity of the last epoch by stage and seed, mean over the modules that have one.
 
-
-def alt_text(blocks: pd.DataFrame) -> str:
-    """Fig. 6 for who does not see it; empty without curves."""
-    if blocks.empty:
-        return ""
-    summaries = summarise_curves(blocks)
-    return (
-        f"Critique and reward against the epoch for {_maps(len(summaries))}, a panel each. "
-        f"Rewards end {_range([s.last_reward for s in summaries])}, "
-        f"critiques {_range([s.last_critique for s in summaries])}."
+    Args:
+        summaries: Of one or several runs.
+        quantity: Name of an attribute of `CurveSummary`, e.g. "rmse".
+    """
+    frame = pd.DataFrame(
+        [(s.stage, s.seed, getattr(s, quantity)) for s in summaries],
+        columns=["stage", "seed", quantity],
     )
+    means = frame.groupby(["stage", "seed"])[quantity].mean()
+    return {stage: means[stage].to_dict() for stage in sorted(set(frame["stage"]))}
 
 
-def alt_text_of_parts(blocks: pd.DataFrame) -> str:
-    """The same for the figure of the reward's parts."""
-    if blocks.empty:
-        return ""
-    last = blocks[blocks["epoch"] == blocks["epoch"].max()]
-    gains = last["reward_right_mean"].dropna().tolist()
-    return (
-        "The share of images predicted right against the epoch, ending at "
-        f"{last['right_share'].mean():.2f}, and the mean reward over these for each block, ending "
-        f"{_range(gains)}."
-    )
+def critics_by_silence(summaries: Iterable[CurveSummary]) -> dict[tuple[int, str, str], bool]:
+    """Whether each critic is silent, by seed, stage and kind of map.
 
+    A critic is silent if, in the last epoch, the critique of every module that it judges, averaged
+    over the images, lies within `SILENT_WITHIN` of 0. Answers far from 0 that cancel in the mean
+    would be counted too; in the committed records a silent critic is saturated on nine in ten of
+    the images or more, so it is stuck there.
 
-def alt_text_of_quality(blocks: pd.DataFrame) -> str:
-    """The same for the figure of the critics' quality."""
-    if blocks.empty:
-        return ""
-    summaries = summarise_curves(blocks)
-    correlations = [s.correlation for s in summaries if not np.isnan(s.correlation)]
-    return (
-        f"Three maps of colour, {_maps(len(summaries))} by epochs. In the last epoch the "
-        f"correlation of critique and reward lies {_range(correlations)}, the error of the "
-        f"critique {_range([s.rmse for s in summaries])}, and the saturated share "
-        f"{_range([s.saturated_share for s in summaries])}."
-    )
-
-
-def _on_following(summaries: list[CurveSummary]) -> str:
-    over_epochs = [s.follows for s in summaries if not np.isnan(s.follows)]
-    over_images = [s.correlation for s in summaries if not np.isnan(s.correlation)]
-    text = (
-        "*Does the critique follow the reward?* Over epochs their means correlate "
-        f"{_range(over_epochs)}; over the images of the last epoch they correlate "
-        f"{_range(over_images)}."
-    )
-    undefined = len(summaries) - len(over_epochs)
-    if undefined:
-        text += f" For {_maps(undefined)} the former is undefined: the critique does not move."
-    return text
-
-
-def _on_rising(summaries: list[CurveSummary]) -> str:
-    total = len(summaries)
-    rewards = sum(s.last_reward > s.first_reward for s in summaries)
-    critiques = sum(s.last_critique > s.first_critique for s in summaries)
-    return (
-        f"*Do they rise?* From the first epoch to the last the mean reward rises for {rewards} of "
-        f"{_maps(total)}, the mean critique for {critiques}."
-    )
-
-
-def _on_depth(summaries: list[CurveSummary]) -> str:
-    stages: dict[str, list[float]] = {}
+    Args:
+        summaries: Of one or several runs of a network.
+    """
+    silent: dict[tuple[int, str, str], bool] = {}
     for s in summaries:
-        stages.setdefault(s.map.split(".")[0], []).append(s.gap)
-    gaps = ", ".join(
-        f"{np.mean(gaps):.2f} in conv{int(stage[-1]) + 1}_x" for stage, gaps in stages.items()
-    )
-    return (
-        "*Are shallow critics worse?* In the last epoch critique and reward lie this far apart, "
-        f"on average over the blocks of a stage: {gaps}."
-    )
+        silent[s.critic] = silent.get(s.critic, True) and bool(
+            abs(s.last_critique) <= SILENT_WITHIN
+        )
+    return silent
 
 
-def _on_parts(summaries: list[CurveSummary]) -> str:
-    rise = np.mean([s.last_reward - s.first_reward for s in summaries])
-    accuracy = np.mean([s.last_accuracy_part - s.first_accuracy_part for s in summaries])
-    gains = [s.last_gain for s in summaries if not np.isnan(s.last_gain)]
-    return (
-        f"*What does the reward tell?* Averaged over the maps it changes by {signed(rise)}; "
-        f"{signed(accuracy)} of that is accuracy alone (fewer images pay the penalty), "
-        f"{signed(rise - accuracy)} the relative gain of the attention. On images predicted right "
-        f"the last epoch's mean reward is {_range(gains)}."
-    )
+def silent_critics(runs: Iterable[StoredRecord]) -> tuple[int, int]:
+    """How many critics are silent (`critics_by_silence`), of how many, each run's by themselves.
+
+    Args:
+        runs: Of any networks; one without critics (a baseline) is passed over.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
+    answers = [
+        silent
+        for run in runs
+        if run.record.method == "reinforced"
+        for silent in critics_by_silence(summarise_curves(run.blocks())).values()
+    ]
+    return int(sum(answers)), len(answers)
 
 
-def _on_saturation(summaries: list[CurveSummary]) -> str:
-    stuck = [s.map for s in summaries if s.saturated_share > SATURATED_SHARE]
-    names = f": {', '.join(paper_block_name(name) for name in stuck)}" if stuck else ""
-    return (
-        f"*Which critics are saturated?* In the last epoch {len(stuck)} of {_maps(len(summaries))} "
-        f"on more than half of the images{names}."
-    )
+def blocks_of_stages(maps: Iterable[str]) -> dict[str, int]:
+    """How many blocks each stage has, which is how many steps its critics take (Eq. 2).
 
-
-def _maps(count: int) -> str:
-    return f"{count} attention map{'' if count == 1 else 's'}"
-
-
-def _range(values: list[float]) -> str:
-    if not values:
-        return "nowhere (undefined for every map)"
-    low, middle, high = np.min(values), np.median(values), np.max(values)
-    return f"between {signed(low)} and {signed(high)} (median {signed(middle)})"
+    Args:
+        maps: Names of attention maps; two of one block are one step for each of two critics.
+    """
+    blocks = {_depth(name)[:2] for name in maps}
+    stages = sorted(stage for stage, _ in blocks)
+    return {stage: stages.count(stage) for stage in stages}

@@ -9,7 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dreal_lib import ablations, attended, attention_claims, compare, curves, paper, table_2
+from dreal_lib import (
+    ablations,
+    attended,
+    attention_claims,
+    compare,
+    curve_text,
+    curves,
+    paper,
+    table_2,
+)
 from dreal_lib.attention_measures import measure
 from dreal_lib.channel_attention import Attention, block_title, last_of_stages
 from dreal_lib.compare import Row
@@ -122,36 +131,35 @@ def _curves(scale: Scale, network: str) -> tuple[list[curves.CurveSummary], Row]
 
 
 def critique_follows(scale: Scale, statement: Statement) -> Observed | None:
-    """Correlation over epochs of mean critique and mean reward, of every map."""
+    """Correlation over epochs of mean critique and mean reward, of every module in every run."""
     found = _curves(scale, statement.about)
     if found is None:
         return None
     summaries, row = found
-    over_epochs = [s.follows for s in summaries]
-    close = sum(value >= statement.limit for value in over_epochs)  # NaN is not close
+    close = sum(s.follows >= statement.limit for s in summaries)  # NaN is not close
     images = [s.correlation for s in summaries if not np.isnan(s.correlation)]
     middle = float(np.median(images)) if images else float("nan")
     return Observed(
-        f"{close} of {len(summaries)} modules do; over images, median correlation "
+        f"in {close} of {len(summaries)} module-runs; over images, median correlation "
         f"{defined(middle, with_sign=True)} (n = {len(row.runs)})",
         close == len(summaries),
         row.runs,
-        curves.curve_sentences(summaries)[0],
+        curve_text.curve_sentences(summaries)[0],
         seeds=len(row.runs),
     )
 
 
 def both_rise(scale: Scale, statement: Statement) -> Observed | None:
-    """From the first epoch to the last, mean critique and reward of every module rise."""
+    """From the first epoch to the last, critique and reward of every module rise in every run."""
     found = _curves(scale, statement.about)
     if found is None:
         return None
     summaries, row = found
     rewards = sum(s.last_reward > s.first_reward for s in summaries)
     critiques = sum(s.last_critique > s.first_critique for s in summaries)
-    sentences = curves.curve_sentences(summaries)
+    sentences = curve_text.curve_sentences(summaries)
     return Observed(
-        f"reward of {rewards}, critique of {critiques} of {len(summaries)} modules "
+        f"reward in {rewards}, critique in {critiques} of {len(summaries)} module-runs "
         f"(n = {len(row.runs)})",
         rewards == critiques == len(summaries),
         row.runs,

@@ -16,6 +16,7 @@ import pandas as pd
 from dreal_lib import (
     ablations,
     compare,
+    curve_text,
     curves,
     retrieval_rows,
     table_1,
@@ -313,7 +314,7 @@ class Page:
         if blocks.empty:
             self.say(f"Nothing yet: no run at scale {self.parameters.scale}.")
         else:
-            self.say(curves.curve_sentences(curves.summarise_curves(blocks)))
+            self.say(curve_text.curve_sentences(curves.summarise_curves(blocks)))
 
     def describe(self) -> None:
         """Say which runs a page about one network shows."""

@@ -25,7 +25,7 @@
 # tells one image from another.
 
 # %%
-from dreal_lib import curves, figures, interactive, page
+from dreal_lib import curve_text, figures, interactive, page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -50,7 +50,7 @@ view.figure(
     blocks,
     caption="Mean critique and mean reward of each attention module, over the same training images "
     "of each epoch; a row is a stage. The paper's Fig. 6, from our run.",
-    alt=curves.alt_text(blocks),
+    alt=curve_text.alt_text(blocks),
     label="fig-critique-and-reward",
 )
 
@@ -74,7 +74,7 @@ view.figure(
     caption="The two parts of the mean reward. Left: share of the training images predicted right. "
     "Others: mean reward over these alone, a panel a stage, a line a block (its index at the end; "
     "dashed: spatial maps).",
-    alt=curves.alt_text_of_parts(blocks),
+    alt=curve_text.alt_text_of_parts(blocks),
     label="fig-reward-parts",
 )
 
@@ -93,7 +93,7 @@ view.figure(
     caption="Each critic over the training, shallow above and deep below: correlation of critique "
     "and reward over the images of an epoch, root mean square error of the critique, and share of "
     "the images on which the critic is saturated. Grey: undefined.",
-    alt=curves.alt_text_of_quality(blocks),
+    alt=curve_text.alt_text_of_quality(blocks),
     label="fig-critique-quality",
 )
 
