@@ -99,6 +99,31 @@ def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Line:
     return Line(str(shown), entry.verdict)
 
 
+def gain_sentence(comparison: ScaleComparison) -> str:
+    """What may be said of top-1 at one scale, over its networks.
+
+    Args:
+        comparison: The runs of that scale.
+    """
+    said = verdicts.verdicts(comparison)[0]
+    runs = comparison.runs
+    return str(Marked(said, runs[0].origin)) if runs else said
+
+
+def critics_sentence(comparison: ScaleComparison) -> str:
+    """How many critics end silent, in all reinforced runs of one scale.
+
+    Args:
+        comparison: The runs of that scale.
+    """
+    runs = [run for network in comparison.networks for run in network.reinforced.runs]
+    if not runs:
+        return f"No run at scale {comparison.scale} yet."
+    silent, total = curves.silent_critics(runs)
+    count = Marked(f"{silent} of {total} critics", runs[0].origin)
+    return f"Scale {comparison.scale}, all reinforced runs: {count}."
+
+
 def rewards_sentence(comparison: ScaleComparison) -> str:
     """How much of the reward's change is accuracy, for `NETWORK` at one scale.
 
@@ -152,7 +177,8 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     kept: dict[str, Picture | Line] = {
         "schematic": schematic(),
         "tally": Line(f"{tally_sentence(board)} {reproduced_sentence(board)}"),
-        "gain": Line(verdicts.verdicts(view.comparison)[0]),
+        "critics": Line(critics_sentence(view.comparison)),
+        "gain": Line(gain_sentence(view.comparison)),
         "rewards": Line(rewards_sentence(view.comparison)),
         "gates": Line(gates_sentence(view.comparison)),
     }
