@@ -64,3 +64,14 @@ def test_every_work_is_cited_and_every_citation_has_its_work():
     pages: list[Path] = [*BOOK.glob("*.md"), *BOOK.glob("notebooks/*.py")]
     cited = set().union(*(keys(page.read_text(encoding="utf-8")) for page in pages))
     assert cited == set(re.findall(r"^@\w+\{(\w+),", bibliography, re.M))
+
+
+def test_the_file_of_wnids_names_the_classes_of_the_records(stored):
+    lines = (PROJECT_ROOT / "data_prep" / "two_cores_wnids.txt").read_text().splitlines()[1:]
+    wnids, titles = zip(*(line.split("  # ") for line in lines), strict=True)
+    assert list(wnids) == sorted(wnids)  # as classes are numbered
+    runs = [run for run in stored if run.record.data.name == "tiny-imagenet"]
+    assert len({run.record.data.fingerprint for run in runs}) == 1
+    named = [arrays["titles"] for run in runs if "titles" in (arrays := run.figure_data())]
+    assert named  # older runs kept none
+    assert {tuple(found) for found in named} == {titles}
