@@ -142,7 +142,7 @@ def _counted(some: Sequence[CurveSummary], summaries: Sequence[CurveSummary]) ->
     else:
         counts = [f"{name} in {names.count(name)}" for name in dict.fromkeys(names)]
         listed = f"{', '.join(counts)} of {runs} runs" if counts else ""
-    return f" ({listed})" if listed else ""
+    return f": {listed}" if listed else ""
 
 
 def _module_runs(summaries: Sequence[CurveSummary]) -> str:

@@ -2,7 +2,8 @@
 
 Fig. 6 follows the paper's: critique and reward of each attention module against the epoch, a row a
 stage. Beside it stands what the paper does not show: the reward's two parts, and how well each
-critic does. Figures are SVG with a transparent ground whose ink follows a light or a dark page.
+critic does. Several runs (seeds) are drawn one by one: a mean over critics of which some answer 0
+is a curve that none has. Figures are SVG with a transparent ground whose ink follows the page.
 """
 
 import io
@@ -19,7 +20,6 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dreal_lib.errors import UserError
@@ -42,6 +42,7 @@ DARK_PAGE = "#121212"  # the dark ground of the book's theme
 
 WIDTH_INCHES = 7.0
 MOST_COLUMNS = 6
+THIN = 0.9  # a line of one of several runs
 STYLE = {
     "svg.hashsalt": "dreal",  # the same drawing gives the same bytes
     "svg.fonttype": "path",
@@ -81,8 +82,8 @@ def critique_and_reward(blocks: pd.DataFrame) -> Figure:
         blocks: Block curves of one or several seeds (column `seed`, if several).
 
     Returns:
-        One panel a map, a row of panels (or several) a stage; curves are means over seeds, shades
-        one standard deviation.
+        One panel a map, a row of panels (or several) a stage; where each stage has one map, all
+        share a row. Of each quantity a line a seed.
 
     Raises:
         UserError: If there is nothing to draw.
@@ -97,7 +98,7 @@ def critique_and_reward(blocks: pd.DataFrame) -> Figure:
             for quantity in ("critique", "reward"):
                 _curve(axis, curves, f"{quantity}_mean", PALETTE[quantity])
         labels = {"critique": "critique Q", "reward": "reward R"}
-        _legend(figure, labels, seeds=_seed_count(blocks))
+        _legend(figure, labels, seeds=len(_by_seed(blocks)))
         return figure
 
 
@@ -109,7 +110,8 @@ def reward_parts(blocks: pd.DataFrame) -> Figure:
 
     Returns:
         The share of images predicted right beside the mean reward over these alone, a panel a
-        stage, a line a map (dashed: spatial), labelled by the block's index.
+        stage, a line a map and seed (dashed: spatial), labelled by the block's index where a stage
+        has several.
 
     Raises:
         UserError: If there is nothing to draw.
@@ -145,8 +147,8 @@ def critique_quality(blocks: pd.DataFrame) -> Figure:
         blocks: Block curves, as for `critique_and_reward`.
 
     Returns:
-        Three maps of colour, a line of cells an attention map, from shallow above to deep below;
-        empty cells are undefined (a constant critique has no correlation).
+        Three maps of colour, a line of cells a seed of an attention map, from shallow above to deep
+        below; empty cells are undefined (a constant critique has no correlation).
 
     Raises:
         UserError: If there is nothing to draw.
@@ -159,16 +161,19 @@ def critique_quality(blocks: pd.DataFrame) -> Figure:
         "saturated_share": ("share saturated", fading(ink), 0.0, 1.0),
     }
     with mpl.rc_context(STYLE):
-        maps = list(dict.fromkeys(blocks["map"]))
-        figure = Figure(figsize=(WIDTH_INCHES, 1.25 + 0.17 * len(maps)), layout="constrained")
+        maps, seeds = list(dict.fromkeys(blocks["map"])), list(_by_seed(blocks))
+        height = max(0.17, 0.08 * len(seeds)) * len(maps)
+        figure = Figure(figsize=(WIDTH_INCHES, 1.25 + height), layout="constrained")
         axes = figure.subplots(1, 3, sharey=True)
         for axis, (column, (title, colours, low, high)) in zip(axes, columns.items(), strict=True):
-            table = blocks.groupby(["map", "epoch"])[column].mean().unstack("epoch")
-            epochs = range(table.columns.min(), table.columns.max() + 1)
-            image = _cells(axis, table.reindex(index=maps, columns=epochs), colours, low, high)
+            table = _cells_by_seed(blocks, maps, column)
+            image = _cells(axis, table, colours, low, high)
+            for place in range(1, len(maps) if len(seeds) > 1 else 1):
+                axis.axhline(place * len(seeds) - 0.5, color=FAINT, linewidth=0.5)
             axis.set_title(title, loc="left", fontweight="bold")
             figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, aspect=30)
-        axes[0].set_yticks(range(len(maps)), [paper_block_name(name) for name in maps])
+        middles = [(place + 0.5) * len(seeds) - 0.5 for place in range(len(maps))]
+        axes[0].set_yticks(middles, [paper_block_name(name) for name in maps])
         figure.supxlabel("epoch", fontsize=8)
         return figure
 
@@ -246,17 +251,22 @@ def _panel_grid(panels: list[list[str]]) -> tuple[Figure, dict[str, Axes]]:
     return figure, axes
 
 
+def _by_seed(blocks: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """The curves of each run; one alone may have no column `seed`."""
+    if "seed" not in blocks:
+        return {0: blocks}
+    return {int(seed): curves for seed, curves in blocks.groupby("seed", sort=True)}
+
+
 def _curve(axis: Axes, curves: pd.DataFrame, column: str, colour: str, dashed: bool = False):
-    """Mean over seeds against the epoch, with a shade of one standard deviation if several."""
-    by_epoch = curves.groupby("epoch")[column]
-    mean, spread = by_epoch.mean(), by_epoch.std()
-    one_point = "o" if len(mean) == 1 else None
-    line = {"color": colour, "linestyle": "--" if dashed else "-", "marker": one_point}
-    axis.plot(mean.index, mean, markersize=3, **line)
-    if spread.notna().any():
-        axis.fill_between(
-            mean.index, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0
-        )
+    """A quantity against the epoch, a line a seed, thinner if several."""
+    runs = _by_seed(curves)
+    line = {"color": colour, "linestyle": "--" if dashed else "-", "markersize": 3}
+    if len(runs) > 1:
+        line["linewidth"] = THIN
+    for run in runs.values():
+        run = run.sort_values("epoch")
+        axis.plot(run["epoch"], run[column], marker="o" if len(run) == 1 else None, **line)
 
 
 def _over_maps(blocks: pd.DataFrame) -> pd.DataFrame:
@@ -276,10 +286,12 @@ def _gain_lines(axis: Axes, blocks: pd.DataFrame, maps: Sequence[str]) -> None:
 
 
 def _end_labels(axis: Axes, blocks: pd.DataFrame, maps: Sequence[str]) -> None:
-    """The block's index at the end of its line, moved apart where lines end close together."""
+    """The block's index at the end of its highest line, moved apart where these end close by."""
     last = blocks[blocks["epoch"] == blocks["epoch"].max()]
-    ends = last.groupby("map")["reward_right_mean"].mean().reindex(maps).dropna()
-    ends = ends.groupby(lambda name: name.split(".")[1]).mean().sort_values()
+    ends = last.groupby("map")["reward_right_mean"].max().reindex(maps).dropna()
+    ends = ends.groupby(lambda name: name.split(".")[1]).max().sort_values()
+    if len({name.split(".")[1] for name in maps}) == 1:
+        return  # nothing to tell apart
     if len(ends) > MOST_COLUMNS:  # only the outermost have room
         ends = ends.iloc[[0, -1]]
     low, high = axis.get_ylim()
@@ -315,6 +327,14 @@ def fading(colour: str, below_zero: str | None = None) -> Colormap:
     return colours.with_extremes(bad=to_rgba(FAINT, 0.45))
 
 
+def _cells_by_seed(blocks: pd.DataFrame, maps: Sequence[str], column: str) -> pd.DataFrame:
+    """A quantity by (map, seed) and epoch, every epoch from the first to the last."""
+    runs = pd.concat(_by_seed(blocks), names=["run"])
+    table = runs.reset_index("run").set_index(["map", "run", "epoch"])[column].unstack("epoch")
+    rows = pd.MultiIndex.from_product([maps, list(_by_seed(blocks))])
+    return table.reindex(index=rows, columns=range(table.columns.min(), table.columns.max() + 1))
+
+
 def _cells(
     axis: Axes, table: pd.DataFrame, colours: Colormap, low: float, high: float | None
 ) -> AxesImage:
@@ -331,15 +351,10 @@ def _cells(
     )
 
 
-def _seed_count(blocks: pd.DataFrame) -> int:
-    return blocks["seed"].nunique() if "seed" in blocks else 1
-
-
 def _legend(figure: Figure, labels: Mapping[str, str], seeds: int) -> None:
     handles: list[Artist] = [
         Line2D([], [], color=PALETTE[key], label=text) for key, text in labels.items()
     ]
     if seeds > 1:
-        shade = f"± standard deviation over {seeds} seeds"
-        handles.append(Patch(color=FAINT, alpha=0.4, linewidth=0, label=shade))
+        handles.append(Line2D([], [], color=INK, linewidth=THIN, label=f"a line a seed ({seeds})"))
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)

@@ -51,42 +51,43 @@ class CurveExplorer:
 
 
 def curve_data(blocks: pd.DataFrame) -> dict[str, object]:
-    """Means over seeds and their spread, by map and epoch, ready for JSON.
+    """Mean critique and reward by map, run and epoch, ready for JSON; no mean over runs.
 
     Args:
         blocks: As `CurveExplorer.blocks`.
 
     Returns:
-        `seeds`, their number; `colours`, by quantity; `maps`, in the network's order, each with
-        `name`, `label` (the paper's name first), `epochs`, and by quantity `mean` and `spread`:
-        the standard deviation over seeds, None where it or the mean is undefined.
+        `seeds`, of the runs; `colours`, by quantity; `maps`, in the network's order, each with
+        `name`, `label` (the paper's name first), `epochs`, and by quantity a list a seed of the
+        values at these epochs, None where a value is undefined or that run has no such epoch.
 
     Raises:
         UserError: If there are no curves, or a map's name is none.
     """
     if blocks.empty:
         raise UserError("there are no block curves to pick from; run a reinforced recipe first")
+    blocks = blocks if "seed" in blocks else blocks.assign(seed=0)
+    seeds = sorted(set(blocks["seed"]))
     return {
-        "seeds": int(blocks["seed"].nunique()) if "seed" in blocks else 1,
+        "seeds": [int(seed) for seed in seeds],
         "colours": {quantity: PALETTE[quantity] for quantity in QUANTITIES},
         "maps": [
-            _one_map(name, blocks[blocks["map"] == name]) for name in dict.fromkeys(blocks["map"])
+            _one_map(name, blocks[blocks["map"] == name], seeds)
+            for name in dict.fromkeys(blocks["map"])
         ],
     }
 
 
-def _one_map(name: str, curves: pd.DataFrame) -> dict[str, object]:
-    by_epoch = curves.groupby("epoch", sort=True)
+def _one_map(name: str, curves: pd.DataFrame, seeds: list[int]) -> dict[str, object]:
+    by_run = curves.set_index(["epoch", "seed"])
+    values = {q: by_run[f"{q}_mean"].unstack("seed").sort_index() for q in QUANTITIES}
     return {
         "name": name,
         "label": f"{paper_block_name(name)} ({name})",
-        "epochs": [int(epoch) for epoch in by_epoch.groups],
+        "epochs": [int(epoch) for epoch in values[QUANTITIES[0]].index],
         **{
-            quantity: {
-                "mean": _rounded(by_epoch[f"{quantity}_mean"].mean()),
-                "spread": _rounded(by_epoch[f"{quantity}_mean"].std()),
-            }
-            for quantity in QUANTITIES
+            quantity: [_rounded(of_run) for _, of_run in table.reindex(columns=seeds).items()]
+            for quantity, table in values.items()
         },
     }
 

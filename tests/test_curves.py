@@ -110,9 +110,9 @@ def test_the_sentences_say_the_numbers():
     assert "seed 0: conv2_x 0.40; conv5_x 0.30. conv5_x less conv2_x: -0.10 (one seed)" in depth
     assert "changes by +1.04 (seed 0): by accuracy alone" in parts
     assert "the penalty) +0.80, by the relative gain of the attention +0.24." in parts
-    assert saturated.endswith("more than half of the images, in 1 of 2 modules (conv2_0).")
+    assert saturated.endswith("more than half of the images, in 1 of 2 modules: conv2_0.")
     assert "1 of 2 critics, counted run by run" in silent
-    assert silent.endswith("within 0.01 of it (conv2_0).")
+    assert silent.endswith("within 0.01 of it: conv2_0.")
     assert "nothing here tests the recurrence of Eq. 2" in recurrence
 
 
@@ -179,7 +179,7 @@ def test_the_sentence_on_silence_names_blocks_and_leaves_them_out_of_following()
     blocks = pd.concat([answering({"layer1.0": -0.7, "layer4.0": 0.0}), speaking])
     follow, *_, silent, _ = sentences(blocks)
     assert "1 of 4 critics" in silent
-    assert "(conv5_0 in 1 of 2 runs)" in silent
+    assert silent.endswith("within 0.01 of it: conv5_0 in 1 of 2 runs.")
     rewards = blocks["reward_mean"].to_numpy()[:3]
     upward = curves.correlation(np.array([-0.5, -0.5, 0.0]), rewards)
     assert f"between -{upward:.2f} and +{upward:.2f} (median +{upward:.2f}); without" in follow

@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PolyCollection
 from synthetic_records import MAPS, block_curves
 
 from dreal_lib import figures
@@ -81,17 +80,59 @@ def test_stages_of_one_block_share_a_row():
     assert figures.block_grid(maps) == [maps]
 
 
-def test_curves_are_means_over_seeds_with_a_shade():
-    first, second = (block_curves(seed=seed).assign(seed=seed) for seed in (0, 1))
-    second = second.assign(reward_mean=first["reward_mean"] + 0.2)
-    panels = titled(figures.critique_and_reward(pd.concat([first, second])))
-    expected = first[first["map"] == "layer4.0"]["reward_mean"] + 0.1
-    line = line_of(panels["conv5_0"], figures.PALETTE["reward"])
-    np.testing.assert_allclose(line.get_ydata(), expected)
-    shades = [c for c in panels["conv5_0"].collections if isinstance(c, PolyCollection)]
-    assert len(shades) == 2
-    single = titled(figures.critique_and_reward(first.drop(columns="seed")))
-    assert not single["conv5_0"].collections
+def three_runs():
+    """Of layer4.0 the critics of two runs answer 0; a map's rows stand in no order."""
+    runs = [block_curves(seed=seed).assign(seed=seed) for seed in (2, 0, 1)]
+    blocks = pd.concat(runs).sample(frac=1, random_state=0).sort_values("map", kind="stable")
+    silent = (blocks["map"] == "layer4.0") & (blocks["seed"] > 0)
+    return blocks.assign(critique_mean=blocks["critique_mean"].mask(silent, 0.0))
+
+
+def test_each_seed_is_a_line_and_nothing_is_averaged():
+    blocks = three_runs()
+    figure = figures.critique_and_reward(blocks)
+    panel = titled(figure)["conv5_0"]
+    for quantity in ("critique", "reward"):
+        colour = figures.PALETTE[quantity]
+        drawn = [line for line in panel.lines if line.get_color() == colour]
+        expected = [
+            blocks.query("map == 'layer4.0' and seed == @seed").sort_values("epoch")
+            for seed in (0, 1, 2)
+        ]
+        assert len(drawn) == 3
+        for line, curve in zip(drawn, expected, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
+            np.testing.assert_array_equal(line.get_ydata(), curve[f"{quantity}_mean"])
+            assert line.get_linewidth() == figures.THIN
+    assert not any(panel.collections for panel in titled(figure).values())  # no band
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["critique Q", "reward R", "a line a seed (3)"]
+
+
+def test_one_run_needs_no_word_on_seeds():
+    figure = figures.critique_and_reward(block_curves())
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["critique Q", "reward R"]
+    line = line_of(titled(figure)["conv5_0"], figures.PALETTE["reward"])
+    assert line.get_linewidth() > figures.THIN
+
+
+def test_the_parts_of_each_seed_are_drawn():
+    blocks = three_runs()
+    panels = titled(figures.reward_parts(blocks))
+    shares = [line.get_ydata()[-1] for line in panels["predicted right"].lines]
+    np.testing.assert_allclose(shares, [0.7, 0.7, 0.7])
+    gains = [line for line in panels["conv3_x"].lines if len(line.get_xdata()) == 4]
+    last = blocks[(blocks["epoch"] == 4) & blocks["map"].str.startswith("layer2")]
+    ends = sorted(line.get_ydata()[-1] for line in gains)
+    np.testing.assert_allclose(ends, sorted(last["reward_right_mean"]))
+    # Two blocks are told apart, by the highest of their ends; one alone has nothing to be told by.
+    labels = {text.get_text(): text.xy[1] for text in panels["conv3_x"].texts}
+    highest = last.groupby("map")["reward_right_mean"].max()
+    assert labels["0"] == pytest.approx(highest["layer2.0"])
+    assert set(labels) == {"0", "1"}
+    assert not panels["conv2_x"].texts
 
 
 def test_the_parts_are_the_share_and_the_gain():
@@ -118,6 +159,18 @@ def test_quality_shows_undefined_cells_as_undefined():
     assert correlation.shape == (len(MAPS), 4)
     assert correlation.mask[0].all()  # layer1.0's critic is stuck
     assert not correlation.mask[1:].any()
+
+
+def test_quality_has_a_row_of_cells_a_seed():
+    blocks = three_runs()
+    saturated = np.where((blocks["map"] == "layer2.0") & (blocks["seed"] == 1), 1.0, 0.0)
+    figure = figures.critique_quality(blocks.assign(saturated_share=saturated))
+    cells = titled(figure)["share saturated"].images[0].get_array()
+    assert cells.shape == (3 * len(MAPS), 4)
+    assert (cells == 1).all(axis=1).nonzero()[0].tolist() == [4]  # the second map's second run
+    axis = titled(figure)["correlation with R"]
+    assert axis.get_yticks().tolist() == [1, 4, 7, 10, 13, 16]
+    assert [label.get_text() for label in axis.get_yticklabels()][:2] == ["conv2_0", "conv3_0"]
 
 
 @pytest.mark.parametrize("draw", DRAWN)

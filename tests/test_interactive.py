@@ -1,4 +1,4 @@
-"""What the curves to pick from hold: means and spreads worked by hand, and nothing that breaks."""
+"""What the curves to pick from hold: the values of each run, and nothing that breaks."""
 
 import json
 import re
@@ -25,33 +25,36 @@ def embedded(explorer: CurveExplorer) -> dict:
     return json.loads(text, parse_constant=pytest.fail)  # NaN is no JSON
 
 
-def test_means_and_spreads_are_those_worked_by_hand():
+def test_every_run_keeps_its_own_values():
     data = curve_data(
         blocks(
             [
-                (0, 2, "layer1.0", 0.1, -0.4),
-                (0, 1, "layer1.0", 0.0, -0.8),
+                (4, 2, "layer1.0", 0.1, -0.4),
+                (4, 1, "layer1.0", 0.0, -0.8),
                 (1, 1, "layer1.0", 0.2, -0.8),
                 (1, 2, "layer1.0", 0.4, 0.0),
             ]
         )
     )
     (one,) = data["maps"]
-    assert data["seeds"] == 2
+    assert data["seeds"] == [1, 4]
     assert one["epochs"] == [1, 2]
     assert one["label"] == "conv2_0 (layer1.0)"
-    assert one["critique"] == {"mean": [0.1, 0.25], "spread": [0.1414, 0.2121]}
-    assert one["reward"] == {"mean": [-0.8, -0.2], "spread": [0.0, 0.2828]}
+    assert one["critique"] == [[0.2, 0.4], [0.0, 0.1]]
+    assert one["reward"] == [[-0.8, 0.0], [-0.8, -0.4]]
 
 
-def test_one_seed_has_no_spread_and_the_undefined_is_null():
-    data = embedded(
-        CurveExplorer(blocks([(0, 1, "layer2.1", NAN, -0.00001), (0, 2, "layer2.1", 1.0, 0.5)]))
-    )
+def test_the_undefined_and_what_a_run_lacks_is_null():
+    rows = [(0, 1, "layer2.1", NAN, -0.00001), (0, 2, "layer2.1", 1.0, 0.5)]
+    data = embedded(CurveExplorer(blocks([*rows, (1, 2, "layer2.1", 0.25, 0.5)])))
     (one,) = data["maps"]
-    assert data["seeds"] == 1
-    assert one["critique"] == {"mean": [None, 1.0], "spread": [None, None]}
-    assert str(one["reward"]["mean"][0]) == "0.0"  # no negative zero
+    assert one["critique"] == [[None, 1.0], [None, 0.25]]
+    assert str(one["reward"][0][0]) == "0.0"  # no negative zero
+    # A map that one of the runs lacks altogether keeps a place for it.
+    more = blocks([(0, 1, "layer1.0", 0.5, 0.5), (1, 1, "layer2.0", 0.5, 0.5)])
+    first, second = curve_data(more)["maps"]
+    assert first["critique"] == [[0.5], [None]]
+    assert second["critique"] == [[None], [0.5]]
 
 
 def test_maps_keep_the_order_of_the_network_and_epochs_of_their_own():

@@ -7,8 +7,11 @@
   const HEIGHT = 260;
   let made = 0;
 
-  const signed = (value) =>
-    value === null ? "undefined" : (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(3);
+  const signed = (value) => {
+    if (value === null) return "undefined";
+    const size = Math.abs(value).toFixed(3);
+    return Number(size) === 0 ? size : (value < 0 ? "\u2212" : "+") + size;
+  };
 
   const element = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
@@ -17,16 +20,8 @@
     return made;
   };
 
-  const edge = (curve, side) =>
-    curve.mean.map((mean, i) =>
-      mean === null || curve.spread[i] === null ? null : mean + side * curve.spread[i],
-    );
-
-  // Per quantity: lower edge, upper edge, mean; in this order after the epochs.
-  const columns = (map) => [
-    map.epochs,
-    ...QUANTITIES.flatMap((q) => [edge(map[q], -1), edge(map[q], 1), map[q].mean]),
-  ];
+  // A column a quantity and run, after the epochs.
+  const columns = (map) => [map.epochs, ...QUANTITIES.flatMap((q) => map[q])];
 
   // One range for all maps, so that they can be compared.
   const valueRange = (maps) => {
@@ -43,15 +38,14 @@
     return first === last ? [first - 1, last + 1] : [first, last];
   };
 
-  const series = (colours, alone) =>
-    QUANTITIES.flatMap((q) => [
-      { stroke: "transparent", points: { show: false } },
-      { stroke: "transparent", points: { show: false } },
-      { stroke: colours[q], width: 2, points: { show: alone, fill: colours[q], size: 7 } },
-    ]);
-
-  const bands = (colours) =>
-    QUANTITIES.map((q, i) => ({ series: [3 * i + 2, 3 * i + 1], fill: colours[q] + "33" }));
+  const series = (colours, runs, alone) =>
+    QUANTITIES.flatMap((q) =>
+      Array.from({ length: runs }, () => ({
+        stroke: colours[q],
+        width: runs > 1 ? 1.25 : 2,
+        points: { show: alone, fill: colours[q], size: 7 },
+      })),
+    );
 
   const build = (box) => {
     const data = JSON.parse(box.querySelector("script").textContent);
@@ -79,15 +73,13 @@
 
     let map = data.maps[0];
     let pinned = map.epochs.length - 1; // where the slider stands
-    const seeds = data.seeds > 1 ? ` (mean \u00b1 standard deviation of ${data.seeds} seeds)` : "";
+    const seeds = data.seeds.length > 1 ? ` (seeds ${data.seeds.join(", ")})` : "";
 
     const read = (index) => {
-      const parts = QUANTITIES.map((q) => {
-        const { mean, spread } = map[q];
-        const more = spread[index] === null ? "" : ` \u00b1 ${spread[index].toFixed(3)}`;
-        return `${q} ${signed(mean[index])}${more}`;
-      });
-      const text = `${map.label}, epoch ${map.epochs[index]}: ${parts.join(", ")}${seeds}`;
+      const parts = QUANTITIES.map(
+        (q) => `${q} ${map[q].map((ofRun) => signed(ofRun[index])).join(", ")}`,
+      );
+      const text = `${map.label}, epoch ${map.epochs[index]}: ${parts.join("; ")}${seeds}`;
       if (reading.textContent !== text) reading.textContent = text;
     };
 
@@ -118,8 +110,7 @@
           { ...axis("epoch", 32), incrs: [1, 2, 5, 10, 20, 50] },
           axis("critique, reward", 52),
         ],
-        series: [{}, ...series(data.colours, map.epochs.length === 1)],
-        bands: bands(data.colours),
+        series: [{}, ...series(data.colours, data.seeds.length, map.epochs.length === 1)],
         hooks: { setCursor: [(u) => read(u.cursor.left >= 0 ? u.cursor.idx ?? pinned : pinned)] },
       },
       columns(map),

@@ -19,10 +19,10 @@
 # Both rise, so the attention improves. And the critics of shallow layers converge less well than
 # those of deep ones.
 #
-# We draw the same figure from our own run. Two curves can run side by side for a dull reason,
-# though: both may follow the accuracy, since an image predicted wrong is worth $-\gamma$ whatever
-# the attention did. So this page also shows the reward's two parts, and for each critic whether it
-# tells one image from another.
+# We draw the same figure from our own runs, one by one: a mean over runs would be a curve that no
+# run had. Two curves can run side by side for a dull reason, though: both may follow the accuracy,
+# since an image predicted wrong is worth $-\gamma$ whatever the attention did. So this page also
+# shows the reward's two parts, and for each critic whether it tells one image from another.
 
 # %%
 from dreal_lib import curve_text, figures, interactive, page
@@ -49,7 +49,8 @@ view.figure(
     figures.critique_and_reward,
     blocks,
     caption="Mean critique and mean reward of each attention module, over the same training images "
-    "of each epoch; a row is a stage. The paper's Fig. 6, from our run.",
+    "of each epoch: a panel a module, a line a run (seed). Critics that answer 0 lie on the zero "
+    "line, one upon another. The paper's Fig. 6, from our runs.",
     alt=curve_text.alt_text(blocks),
     label="fig-critique-and-reward",
 )
@@ -72,8 +73,8 @@ view.figure(
     figures.reward_parts,
     blocks,
     caption="The two parts of the mean reward. Left: share of the training images predicted right. "
-    "Others: mean reward over these alone, a panel a stage, a line a block (its index at the end; "
-    "dashed: spatial maps).",
+    "Others: mean reward over these alone, a panel a stage, a line a block and run (dashed: "
+    "spatial maps; at the end the block's index, where a stage has several).",
     alt=curve_text.alt_text_of_parts(blocks),
     label="fig-reward-parts",
 )
@@ -84,15 +85,16 @@ view.figure(
 # A critic that knows the attention's worth must be right image by image. The correlation of Q with
 # R over the images of an epoch shows that; it is undefined where a critic answers the same to every
 # image. A critic is saturated on an image where its gates have gone flat, so that hardly any
-# gradient reaches the attention through it.
+# gradient reaches the attention through it. It is silent if its mean critique ends within 0.01 of
+# 0, whatever the reward.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
     figures.critique_quality,
     blocks,
-    caption="Each critic over the training, shallow above and deep below: correlation of critique "
-    "and reward over the images of an epoch, root mean square error of the critique, and share of "
-    "the images on which the critic is saturated. Grey: undefined.",
+    caption="Each critic over the training, shallow above and deep below, a row of cells a run: "
+    "correlation of critique and reward over the images of an epoch, root mean square error of the "
+    "critique, and share of the images on which the critic is saturated. Grey: undefined.",
     alt=curve_text.alt_text_of_quality(blocks),
     label="fig-critique-quality",
 )
