@@ -288,6 +288,17 @@ class Page:
         """Say whether critics and attention do better in deep stages."""
         self.say(ablations.depth_sentences(self.comparison))
 
+    def say_what_acted(self) -> None:
+        """Say of the page's runs which parts of the method did nothing: critics, attention."""
+        from dreal_lib import critic_text, inactive
+
+        critics = (
+            critic_text.recurrence_of_runs(self.runs),
+            critic_text.silence_of_runs(self.runs),
+        )
+        sentences = [*filter(None, critics), *inactive.shut_sentences(self.comparison)]
+        self.say(sentences or "Nothing yet: no reinforced run at this scale.")
+
     def show_other_scales(self) -> None:
         """Show what was run at other scales than this page's."""
         others = [comparison for comparison in self.other_scales if comparison.runs]

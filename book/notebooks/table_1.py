@@ -109,6 +109,15 @@ view.say(verdicts.verdicts(view.comparison))
 view.glue("verdict", verdicts.verdicts(view.comparison)[0])
 
 # %% [markdown]
+# ## Did the method act?
+#
+# A row is called reinforced because critics were trained beside it. Whether they taught it anything
+# is another question: a critic that answers the same to every image passes on next to no gradient.
+
+# %% tags=["hide-input"]
+view.say_what_acted()
+
+# %% [markdown]
 # ## At other scales
 
 # %% tags=["hide-input"]
