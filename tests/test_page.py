@@ -8,7 +8,7 @@ import papermill
 import pytest
 from synthetic_records import Costs, write_run
 
-from dreal_lib import figures, notebooks, page, provenance
+from dreal_lib import curve_figures, notebooks, page, provenance
 from dreal_lib.errors import UserError
 from dreal_lib.page_runs import find_runs
 from dreal_lib.paper import TABLE_1
@@ -159,7 +159,11 @@ def test_a_figure_comes_with_caption_alt_text_and_label(tmp_path, shown):
     write_run(tmp_path, REINFORCED, maps=("layer1.0",))
     view = view_of(tmp_path)
     view.figure(
-        figures.critique_and_reward, view.blocks(), caption="A\n caption.", alt="Alt.", label="fig"
+        curve_figures.critique_and_reward,
+        view.blocks(),
+        caption="A\n caption.",
+        alt="Alt.",
+        label="fig",
     )
     ((bundle, metadata),) = shown
     assert bundle["image/svg+xml"].lstrip().startswith("<?xml")
@@ -173,7 +177,7 @@ def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path, shown):
     view = view_of(tmp_path, seeds="[0, 2]", data_root=str(tmp_path))
     blocks = view.blocks()
     view.describe()
-    view.figure(figures.critique_and_reward, blocks, caption="", alt="", label="x")
+    view.figure(curve_figures.critique_and_reward, blocks, caption="", alt="", label="x")
     view.show_curves(blocks)
     view.say_curves(blocks)
     view.footer()

@@ -25,7 +25,7 @@
 # shows the reward's two parts, and for each critic whether it tells one image from another.
 
 # %%
-from dreal_lib import curve_text, figures, interactive, page
+from dreal_lib import curve_figures, curve_text, interactive, page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -46,7 +46,7 @@ view.describe()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    figures.critique_and_reward,
+    curve_figures.critique_and_reward,
     blocks,
     caption="Mean critique and mean reward of each attention module, over the same training images "
     "of each epoch: a panel a module, a line a run (seed). Critics that answer 0 lie on the zero "
@@ -70,7 +70,7 @@ interactive.CurveExplorer(blocks)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    figures.reward_parts,
+    curve_figures.reward_parts,
     blocks,
     caption="The two parts of the mean reward. Left: share of the training images predicted right. "
     "Others: mean reward over these alone, a panel a stage, a line a block and run (dashed: "
@@ -90,7 +90,7 @@ view.figure(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    figures.critique_quality,
+    curve_figures.critique_quality,
     blocks,
     caption="Each critic over the training, shallow above and deep below, a row of cells a run: "
     "correlation of critique and reward over the images of an epoch, root mean square error of the "

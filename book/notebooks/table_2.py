@@ -69,9 +69,9 @@ view.say(table_2.contradiction())
 #
 # Two definitions of average precision are in use, and the paper does not say which is its own: the
 # *step sum* takes the precision at each right image; the *trapezoid* averages it with the precision
-# just before, as Market-1501's own code does, and is never larger. *mINP* {cite:p}`ye2022survey` asks
-# how far down the last right image stands. Gallery images of the query's identity and its camera are dropped; those
-# of other identities by that camera stay.
+# just before, as Market-1501's own code does, and is never larger. *mINP* {cite:p}`ye2022survey`
+# asks how far down the last right image stands. Gallery images of the query's identity and its
+# camera are dropped; those of other identities by that camera stay.
 
 # %% tags=["hide-input"]
 view.say(retrieval_rows.facts(view.comparison))

@@ -35,8 +35,8 @@ LAYERS = {
         "tables", "task", "training", "variations", "verdicts",
     },
     "roof": {
-        "attention_figures", "cli", "display", "figures", "front_page", "interactive", "overlays",
-        "page", "retrieval_figure", "schematic_figure", "workflow",
+        "attention_figures", "cli", "curve_figures", "display", "figures", "front_page",
+        "interactive", "overlays", "page", "retrieval_figure", "schematic_figure", "workflow",
     },
 }  # fmt: skip
 
