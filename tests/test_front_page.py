@@ -63,10 +63,11 @@ def test_what_was_learned_is_what_the_runs_hold():
             last = run.blocks().query("epoch == epoch.max()")
             silent += int((last["critique_mean"].abs() <= curves.SILENT_WITHIN).sum())
             total += len(last)
-    (deeper,) = scale.network("srm_resnet101").reinforced.runs  # two blocks a stage, four critics
-    last = deeper.blocks().query("epoch == epoch.max()")
-    means = last["critique_mean"].abs().groupby(last["map"].str.split(".").str[0]).mean()
-    silent, total = silent + int((means <= curves.SILENT_WITHIN).sum()), total + len(means)
+    for run in scale.network("srm_resnet101").reinforced.runs:  # two blocks a stage, four critics
+        last = run.blocks().query("epoch == epoch.max()")
+        largest = last["critique_mean"].abs().groupby(last["map"].str.split(".").str[0]).max()
+        silent += int((largest <= curves.SILENT_WITHIN).sum())
+        total += len(largest)
     said = front_page.critics_sentence(scale.table_1)
     assert f"{silent} of {total} critics" in said
 
