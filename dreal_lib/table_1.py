@@ -10,6 +10,11 @@ from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed, spread_text
 NOT_RUN = "not run"
 REINFORCED = "+ reinforced"
 ERRORS = ("Top-1 last", "Top-1 best", "Top-5 last", "Top-5 best")
+DIFFERENCES = (
+    (ERRORS[0], "top1_error_pct", "last"),
+    (ERRORS[1], "top1_error_pct", "best"),
+    (ERRORS[2], "top5_error_pct", "last"),
+)
 
 
 class NetworkCosts(Protocol):
@@ -104,24 +109,21 @@ def our_errors(comparison: ScaleComparison) -> Table:
 
 
 def our_differences(comparison: ScaleComparison) -> Table:
-    """Reinforced minus baseline by network, paired by seed: each seed, mean, 95 % interval."""
-    rows = []
+    """Reinforced minus baseline, paired by seed: each seed, their mean, its 95 % interval.
+
+    A line for each network and error; one of dashes where there is no pair.
+    """
+    rows: list[tuple[Cell, ...]] = []
     for network in comparison.networks:
-        top1, top5 = (network.difference(m) for m in ("top1_error_pct", "top5_error_pct"))
-        rows.append(
-            (
-                _paired_label(network, comparison.scale),
-                by_seed_text(network.differences("top1_error_pct")),
-                difference_text(top1),
-                interval_text(top1),
-                difference_text(network.difference("top1_error_pct", "best")),
-                difference_text(top5),
-                interval_text(top5),
-            )
-        )
-    interval = "95 % interval"
-    columns = ("Network", "By seed", ERRORS[0], interval, *ERRORS[1:3], interval)
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+        head = _paired_label(network, comparison.scale)
+        if not network.seeds:
+            rows.append((head, *[NOTHING] * 4))
+        for error, metric, epoch in DIFFERENCES * bool(network.seeds):
+            found = network.difference(metric, epoch)
+            by_seed = by_seed_text(network.differences(metric, epoch))
+            rows.append((head, error, by_seed, difference_text(found), interval_text(found)))
+    columns = ("Network", "Error", "By seed", "Mean", "95 % interval")
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
 
 
 def overview(comparisons: Sequence[ScaleComparison]) -> Table:

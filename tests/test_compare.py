@@ -280,9 +280,10 @@ def test_our_differences_are_marked_where_there_is_a_pair(tmp_path):
         write_pair(tmp_path, "se_resnet50", seed, baseline, reinforced)
     table = table_1.our_differences(smoke(tmp_path))
     first = cells(table.rows[0])
-    texts = ("-1.00, -1.10, -0.90", "-1.00 ± 0.10", "-1.25 to -0.75")
-    assert first[:4] == ["SE-ResNet-50 ●", *map(minus, texts)]
-    assert table.rows[1] == ("SE-ResNet-101", *["—"] * 6)
+    texts = ("Top|1 last", "-1.00, -1.10, -0.90", "-1.00 ± 0.10", "-1.25 to -0.75")
+    assert first == ["SE-ResNet-50 ●", *(minus(text).replace("|", "-") for text in texts)]
+    assert [str(row[1]) for row in table.rows[:3]] == ["Top-1 last", "Top-1 best", "Top-5 last"]
+    assert table.rows[3] == ("SE-ResNet-101", *["—"] * 4)
 
 
 def test_the_overview_shows_what_was_run(tmp_path):

@@ -91,9 +91,9 @@ view.missing()
 # %% tags=["hide-input"]
 view.show(
     table_1.our_differences(view.comparison),
-    "Reinforced minus baseline in points of error, paired by seed: top-1 of the last epoch seed by "
-    "seed, means ± standard deviation, and the 95 % interval of the mean before it (Student's t); "
-    "a dash where there is nothing to compute it from.",
+    "Reinforced minus baseline in points of error, paired by seed: seed by seed, mean ± sample "
+    "standard deviation, and the 95 % interval of the mean (Student's t); a dash where there is "
+    "nothing to compute it from.",
     "tab-our-differences",
 )
 
