@@ -16,6 +16,7 @@ import yaml
 from dreal_lib import paper
 from dreal_lib.compare import CONFIDENCE, NetworkComparison, Row, paired_difference, summarise
 from dreal_lib.errors import UserError
+from dreal_lib.paper import stage_name
 from dreal_lib.recipes import FOLDER, recipe_names
 from dreal_lib.records import StoredRecord
 from dreal_lib.settings import Settings
@@ -174,11 +175,6 @@ def chance_sentence(comparison: VariationComparison) -> str:
         f"were independent, one or more of {judged} intervals would still leave out zero in "
         f"{100 * chance:.0f} % of the cases."
     )
-
-
-def stage_name(stage: str) -> str:
-    """The paper's name of a stage: layer1 is conv2_x."""
-    return f"conv{int(stage.removeprefix('layer')) + 1}_x"
 
 
 def last_epoch_by_stage(row: Row) -> pd.DataFrame:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from dreal_lib.attention_measures import BOUNDS, measure
-from dreal_lib.channel_attention import Attention, block_title, last_of_stages, stage_name
+from dreal_lib.channel_attention import Attention, block_title, last_of_stages
 from dreal_lib.compare import METHODS, Difference, paired_difference, summarise
-from dreal_lib.paper import paper_block_name
+from dreal_lib.paper import paper_block_name, stage_name
 from dreal_lib.tables import NOTHING, Marked, Origin, Table, signed
 
 ALIKE_BLOCKS = ("layer2.3", "layer3.5")  # conv3_3 and conv4_5, section 4.1

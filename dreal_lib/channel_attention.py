@@ -13,7 +13,7 @@ import numpy as np
 
 from dreal_lib.compare import METHODS
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.paper import paper_block_name
+from dreal_lib.paper import paper_block_name, stage_name
 from dreal_lib.records import StoredRecord
 from dreal_lib.tables import Origin
 
@@ -234,11 +234,6 @@ def chance_share(labels: np.ndarray) -> float:
     if len(labels) < 2:
         return float("nan")
     return (len(np.unique(labels)) - 1) / (len(labels) - 1)
-
-
-def stage_name(stage: str) -> str:
-    """The paper's name of a stage: `layer1` is `conv2_x`."""
-    return f"conv{int(stage.removeprefix('layer')) + 1}_x"
 
 
 def block_title(name: str) -> str:

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable
 
 from dreal_lib import paper
-from dreal_lib.ablations import stage_name
 from dreal_lib.curves import SILENT_WITHIN, blocks_of_stages, silent_critics
+from dreal_lib.paper import stage_name
 from dreal_lib.records import StoredRecord
 
 

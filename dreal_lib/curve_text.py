@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dreal_lib.ablations import stage_name
 from dreal_lib.compare import paired_difference
 from dreal_lib.critic_text import recurrence_sentence
 from dreal_lib.curves import (
@@ -23,7 +22,7 @@ from dreal_lib.curves import (
     means_by_stage,
     summarise_curves,
 )
-from dreal_lib.paper import paper_block_name
+from dreal_lib.paper import paper_block_name, stage_name
 from dreal_lib.tables import defined
 from dreal_lib.variations import effect_text
 

@@ -164,7 +164,7 @@ def each_stage_helps(scale: Scale, _: Statement) -> Observed | None:
     none = paper.TABLE_3["none"].value
     return _by_stage(
         {
-            ablations.stage_name(s): (scale.stages[s], paper.TABLE_3[s].value - none)
+            paper.stage_name(s): (scale.stages[s], paper.TABLE_3[s].value - none)
             for s in ablations.STAGES
         }
     )

@@ -88,7 +88,7 @@ def most_change_in_conv5(scale: Scale, statement: Statement) -> Observed | None:
     *_others, deepest = changes
     held = holds_size(changes[deepest], "higher")
     largest = max(changes, key=lambda s: abs(changes[s].mean))  # every stage has maps in both
-    found = {ablations.stage_name(s): (d, held) for s, d in changes.items()}
+    found = {paper.stage_name(s): (d, held) for s, d in changes.items()}
     runs = _pair_runs(scale, statement.about)
     return observe(found, runs, unit="", decimals=3, also=largest == deepest)
 
@@ -183,7 +183,7 @@ def deep_against_shallow(scale: Scale, statement: Statement) -> Observed | None:
     difference = compare.paired_difference(shallow, deep)
     held = holds_size(difference, claimed)
     means = ", ".join(
-        f"{defined(float(values[s].mean()))} in {ablations.stage_name(s)}" for s in ablations.STAGES
+        f"{defined(float(values[s].mean()))} in {paper.stage_name(s)}" for s in ablations.STAGES
     )
     said = f"Means: {means}."
     return observe({name: (difference, held)}, row.runs, unit="", said=said)

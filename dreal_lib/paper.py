@@ -294,6 +294,11 @@ PEER_RESULTS = {
 }
 
 
+def stage_name(stage: str) -> str:
+    """The paper's name of a stage: `layer1` is `conv2_x`."""
+    return f"conv{int(stage.removeprefix('layer')) + 1}_x"
+
+
 def paper_block_name(block: str) -> str:
     """The paper's name of a block, or of one of its maps: both count blocks from zero.
 

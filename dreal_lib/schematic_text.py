@@ -1,7 +1,7 @@
 """What Fig. 1 and its page say in words and numbers, from a `schematic.Schematic` alone."""
 
 from dreal_lib.errors import UserError
-from dreal_lib.paper import paper_block_name
+from dreal_lib.paper import paper_block_name, stage_name
 from dreal_lib.schematic import MapPlan, Schematic
 from dreal_lib.tables import Marked, Table
 
@@ -17,11 +17,6 @@ TABLE_CAPTION = (
     "Every stage: the blocks whose attention one critic judges, the shapes for one image, the "
     "width of the critic's input and its number of parameters."
 )
-
-
-def paper_stage_name(stage: str) -> str:
-    """`layer3` is `conv4_x`."""
-    return paper_block_name(f"{stage}.0").replace("_0", "_x")
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -128,7 +123,7 @@ def stage_table(schematic: Schematic) -> Table:
     """All stages with their shapes; a line a critic."""
     rows = tuple(
         (
-            Marked(f"{paper_stage_name(critic.stage)}, {critic.kind}", "computed"),
+            Marked(f"{stage_name(critic.stage)}, {critic.kind}", "computed"),
             f"`{critic.maps[0].block}` to `{critic.maps[-1].block}`",
             *(
                 shape_text(shape)

@@ -7,8 +7,9 @@
 from collections.abc import Sequence
 
 from dreal_lib import compare, paper
-from dreal_lib.ablations import STAGES, stage_name
+from dreal_lib.ablations import STAGES
 from dreal_lib.compare import NetworkComparison, Row
+from dreal_lib.paper import stage_name
 from dreal_lib.records import StoredRecord
 from dreal_lib.table_1 import marked
 from dreal_lib.tables import NOTHING, Cell, Marked, Table, signed

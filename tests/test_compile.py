@@ -1,7 +1,7 @@
 """`torch.compile` of each block changes nothing, for baseline and reinforced steps.
 
-No graph may break within a block (`fullgraph=True`). What must be set for Dynamo stands on the page
-on cost.
+No graph may break within a block (`fullgraph=True`). What must be set for Dynamo stands in
+CONTRIBUTING.md.
 """
 
 import shutil
