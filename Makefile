@@ -92,7 +92,7 @@ soak: setup  ## a thousand short runs killed and started again (ten minutes; bui
 	$(RUN) python tests/soak.py
 
 notebooks: setup  ## run the committed notebooks again, from their sources and committed records
-	$(RUN) python -m dreal_lib.notebooks
+	$(RUN) python -m book.companion.pages.execute
 
 archive: setup  ## records, notebooks, figures and pins in one zip with checksums, into build/artifact.zip
 	rm -f build/artifact.zip

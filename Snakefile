@@ -10,10 +10,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from dreal_lib.backlog import rows_of, tasks_of
-from dreal_lib.dependencies import files_of_a_run, files_reached
-from dreal_lib.parameters import PAGES, RETRIEVAL_PAGES
-from dreal_lib.planned_runs import PlannedRuns
+from book.companion.reproduction.backlog import rows_of, tasks_of
+from book.companion.reproduction.dependencies import files_of_a_run, files_reached
+from book.companion.pages.catalogue import PAGES, RETRIEVAL_PAGES
+from book.companion.reproduction.planned_runs import PlannedRuns
 from dreal_lib.recipes import task_of
 from dreal_lib.records import scale_name
 from snakemake.logging import logger
@@ -38,7 +38,7 @@ NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
 BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".js", ".svg", ".yml"}]
 COMMITTED = [str(path) for folder in ("records", "benchmarks") for path in sorted(Path("book", folder).rglob("*.json"))]
-LIBRARY = sorted(Path("dreal_lib").glob("*.py"))
+LIBRARY = sorted(path for folder in ("dreal_lib", "book/companion") for path in Path(folder).rglob("*.py"))
 
 
 def of_project(files) -> list[str]:
@@ -91,7 +91,7 @@ rule all:
         "build/book/_build/html/index.html",
 
 
-# Not this shell's standard input, which holds a batch's lock (dreal_lib/one_batch.py): rendering
+# Not this shell's standard input, which holds a batch's lock (book/companion/reproduction/one_batch.py): rendering
 # processes do not end by themselves if the one that started them is killed.
 rule rendered_objects:
     input:

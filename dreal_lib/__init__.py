@@ -3,13 +3,16 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dreal_lib.agent import reinforce
-    from dreal_lib.backbones import create_model
+    from dreal_lib.actor_critic.agent import reinforce
+    from dreal_lib.networks.backbones import create_model
 
 __all__ = ["create_model", "reinforce"]
 __version__ = "0.1.0"
 
-_HOMES = {"create_model": "dreal_lib.backbones", "reinforce": "dreal_lib.agent"}
+_HOMES = {
+    "create_model": "dreal_lib.networks.backbones",
+    "reinforce": "dreal_lib.actor_critic.agent",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,5 @@
-"""The command line: `dreal prepare | train | evaluate | execute | reproduce | archive`."""
+"""The library's commands: `dreal prepare | train | evaluate`; the book adds its own."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +19,7 @@ from data_prep import (
     omniglot,
     tiny_imagenet,
 )
-from data_prep.errors import PreparationError
-from dreal_lib.deadline import EX_TEMPFAIL, deadline_after
-from dreal_lib.errors import Interrupted, OutOfTime, UserError
+from dreal_lib.runtime.deadline import deadline_after
 
 app = typer.Typer(
     help="Deep Reinforced Attention Learning (Li & Chen, 2020): train, evaluate, reproduce.",
@@ -78,23 +74,6 @@ Deterministic = Annotated[
     bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
 ]
 SyncBN = Annotated[bool, typer.Option("--sync-bn", help="BatchNorm over the batches of all GPUs.")]
-STOPPED = 130  # the shell's status for a program ended by Ctrl-C
-
-
-def main() -> None:
-    """Runs `app`; an error meant for the user becomes one line on stderr and status 2."""
-    try:
-        app()
-    except (UserError, PreparationError) as error:
-        print(f"dreal: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Interrupted:
-        print("dreal: stopped; the same command continues from the checkpoint", file=sys.stderr)
-        sys.exit(STOPPED)
-    except OutOfTime as error:
-        print(f"dreal: {error}", file=sys.stderr)
-        # torchrun would take any other status for a failure, and start the run again.
-        sys.exit(0 if "TORCHELASTIC_RUN_ID" in os.environ else EX_TEMPFAIL)
 
 
 @app.command()
@@ -135,10 +114,11 @@ def train(
     deadline = deadline_after(max_minutes)
     import torch
 
-    from dreal_lib import distributed, runs
-    from dreal_lib.display import TrainingDisplay
     from dreal_lib.recipes import load_recipe, parse_overrides
-    from dreal_lib.training import Pace
+    from dreal_lib.runtime import distributed
+    from dreal_lib.training import runs
+    from dreal_lib.training.display import TrainingDisplay
+    from dreal_lib.training.trainer import Pace
 
     if threads:
         torch.set_num_threads(threads)
@@ -179,122 +159,9 @@ def evaluate(
       dreal evaluate build/runs/smoke/table_1/se_resnet50_baseline/seed0/weights.safetensors
       --data build/data/embedded
     """
-    from dreal_lib import runs
-    from dreal_lib.display import metric_text
+    from dreal_lib.training import runs
+    from dreal_lib.training.display import metric_text
 
     found = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
     for name, value in found.items():
         typer.echo(metric_text(name, value))
-
-
-@app.command()
-def execute(
-    notebook: Annotated[Path, typer.Argument(help="A notebook or its py:percent source.")],
-    out: Annotated[Path, typer.Argument(help="The executed notebook.")],
-    parameters: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE; may be repeated.")
-    ] = None,
-) -> None:
-    """Execute a notebook of the book; a misspelt parameter is refused.
-
-    Example:
-
-      dreal execute book/notebooks/fig_6.py out.ipynb -p profile=smoke -p results=rerun
-    """
-    from dreal_lib.page import execute_notebook
-    from dreal_lib.recipes import parse_overrides
-
-    execute_notebook(notebook, out, parse_overrides(parameters or []))
-
-
-@app.command()
-def reproduce(
-    profile: Profile = "smoke",
-    variant: Variant = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every row of every table, not one pair of each.")
-    ] = False,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            help="Tables, rows, or pages of the book, comma-separated, e.g. table_3,fig_6."
-        ),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
-    data: Annotated[
-        Path | None, typer.Option(help="Prepared images; the embedded data by default.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, or on a GPU one.")] = 0,
-    dry_run: Annotated[
-        bool, typer.Option(help="Only say what would be run, and about how long training takes.")
-    ] = False,
-    missing: Annotated[
-        bool, typer.Option(help="Only train rows without a record, most informative first.")
-    ] = False,
-    max_minutes: MaxMinutes = None,
-) -> None:
-    """Prepare data, train, execute the notebooks and build the book; continue what was begun.
-
-    Examples:
-
-      dreal reproduce
-
-      dreal reproduce --all --seeds 0,1,2
-
-      dreal reproduce --only table_3
-
-      dreal reproduce --only fig_6 --seeds 7
-
-      dreal reproduce --all --dry-run
-
-      dreal reproduce --profile desktop --variant two_cores --data DATA
-
-      dreal reproduce --missing --profile desktop --data DATA --seeds 0,1,2 --max-minutes 55
-    """
-    from dreal_lib.workflow import reproduce as run_workflow
-
-    if everything and only is not None:
-        raise UserError("--all trains every row and --only some of them; leave one of the two out")
-    chosen = "pair" if only is None else only
-    status = run_workflow(
-        profile=profile,
-        variant=variant,
-        rows="all" if everything else chosen,
-        seeds=seeds,
-        data=data,
-        jobs=jobs,
-        dry_run=dry_run,
-        only_missing=missing,
-        max_minutes=max_minutes,
-    )
-    if status == EX_TEMPFAIL:
-        typer.echo("time is up; the same command goes on", err=True)
-    raise typer.Exit(status)
-
-
-@app.command()
-def archive(
-    out: Annotated[Path, typer.Argument(help="The .zip; an existing one is not overwritten.")],
-    results: Annotated[
-        str, typer.Option(help="recorded: what is committed; rerun: what was made here.")
-    ] = "recorded",
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: check an archive that is there.")
-    ] = False,
-) -> None:
-    """Put records, notebooks, figures and pins into one zip with checksums; or check such a zip.
-
-    Examples:
-
-      dreal archive build/artifact.zip
-
-      dreal archive --check build/artifact.zip
-    """
-    from dreal_lib.archive import check_archive, write_archive
-
-    archived = check_archive(out) if check else write_archive(out, results)
-    manifest = archived.manifest
-    state = "checked" if check else "written"
-    held = f"{len(manifest.files)} files, {manifest.records} records ({manifest.results})"
-    typer.echo(f"{state}: {out}, {held}")
-    typer.echo(f"sha256: {archived.sha256}")

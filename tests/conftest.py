@@ -4,8 +4,8 @@ import pytest
 import torch
 from slow_reference import Architecture
 
-from dreal_lib.agent import reinforce
-from dreal_lib.backbones import STEMS, create_model
+from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.networks.backbones import STEMS, create_model
 
 torch.set_num_threads(1)  # the tests run side by side, and small tensors gain nothing from threads
 

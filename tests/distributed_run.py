@@ -19,14 +19,16 @@ if __name__ == "__main__":  # a program has its own folder on the path, but not 
 
 from tiny_images import tiny_recipe
 
-from dreal_lib import cli, distributed, runs
-from dreal_lib.batches import CachedBatches, Crops
-from dreal_lib.cache import CachedSet
-from dreal_lib.checkpoints import save_checkpoint
-from dreal_lib.classification import create_learner
+from book.companion import commands
+from dreal_lib.data.batches import CachedBatches, Crops
+from dreal_lib.data.cache import CachedSet
+from dreal_lib.diagnosis.evaluation import evaluate
 from dreal_lib.errors import Interrupted
-from dreal_lib.evaluation import evaluate
-from dreal_lib.training import Trainer
+from dreal_lib.runtime import distributed
+from dreal_lib.tasks.classification import create_learner
+from dreal_lib.training import runs
+from dreal_lib.training.checkpoints import save_checkpoint
+from dreal_lib.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 METRICS = ("top1_error_pct", "top5_error_pct", "val_loss")
@@ -131,7 +133,7 @@ def killed(words: list[str]) -> None:
 
     Trainer._step = fatal
     sys.argv = ["dreal", *words]
-    cli.main()
+    commands.main()
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ import torch
 from killed_run import MOMENTS, end_of, kill_in_a_write
 from tiny_images import tiny_recipe
 
-from dreal_lib.atomic import write_text_atomic
-from dreal_lib.batches import CachedBatches, Crops
-from dreal_lib.cache import CachedSet
-from dreal_lib.classification import create_learner
-from dreal_lib.evaluation import evaluate
-from dreal_lib.run_folder import CHECKPOINT, PREVIOUS, locked
-from dreal_lib.training import Pace, Trainer
+from dreal_lib.data.batches import CachedBatches, Crops
+from dreal_lib.data.cache import CachedSet
+from dreal_lib.diagnosis.evaluation import evaluate
+from dreal_lib.runtime.atomic import write_text_atomic
+from dreal_lib.tasks.classification import create_learner
+from dreal_lib.training.run_folder import CHECKPOINT, PREVIOUS, locked
+from dreal_lib.training.trainer import Pace, Trainer
 
 OUT = Path("build/benchmarks/soak.json")
 CPU = torch.device("cpu")

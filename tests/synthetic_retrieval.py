@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from synthetic_records import history
 
+from book.companion.results.retrieval_rows import recipe_of
 from dreal_lib import records
-from dreal_lib.retrieval_rows import recipe_of
 
 QUERIES, KEPT, FIRST, MAP = 8, 6, 10, (4, 2)
 DATA = {

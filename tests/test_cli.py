@@ -9,24 +9,25 @@ import pytest
 import torch
 from tiny_images import set_arguments, tiny_recipe, write_tiny_set
 
-from dreal_lib import cli, runs
-from dreal_lib.checkpoints import load_checkpoint, save_checkpoint
+from book.companion import commands
 from dreal_lib.records import find_records, read_record
+from dreal_lib.training import runs
+from dreal_lib.training.checkpoints import load_checkpoint, save_checkpoint
 
 BASELINE, REINFORCED = "table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"
 
 # The program as the console script starts it, but it sends itself a Ctrl-C at a known step.
 INTERRUPTED = """
 import os, signal
-from dreal_lib import cli
-from dreal_lib.display import TrainingDisplay
+from book.companion import commands
+from dreal_lib.training.display import TrainingDisplay
 
 def update(self, progress, steps, row):
     if (progress.epoch, progress.step) == (1, 2):
         os.kill(os.getpid(), signal.SIGINT)
 
 TrainingDisplay.update = update
-cli.main()
+commands.main()
 """
 
 
@@ -45,13 +46,13 @@ def dreal(tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["dreal", *map(str, words)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            commands.main()
         return stopped.value.code or 0, *capfd.readouterr()
 
     return call
 
 
-def start(folder: Path, *words, code="from dreal_lib.cli import main; main()"):
+def start(folder: Path, *words, code="from book.companion.commands import main; main()"):
     """The program in a process of its own, as its console script starts it, from another folder."""
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, words)],
@@ -98,7 +99,7 @@ def test_a_reinforced_run_stopped_by_ctrl_c_goes_on_with_the_same_command(data, 
     words = ["train", REINFORCED, "--data", data, "--device", "cpu", "--threads", 1]
     words += ["--cache", tmp_path / "cache", *set_arguments()]
     stopped = start(folder, *words, code=INTERRUPTED)
-    assert stopped.returncode == cli.STOPPED, stopped.stderr
+    assert stopped.returncode == commands.STOPPED, stopped.stderr
     assert stopped.stderr.splitlines() == [
         "dreal: stopped; the same command continues from the checkpoint"
     ]

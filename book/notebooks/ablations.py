@@ -25,7 +25,9 @@
 # with that row seed by seed.
 
 # %%
-from dreal_lib import ablations, page, verdicts
+from book.companion.pages import page
+from book.companion.results import ablations
+from book.companion.text import runs
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -43,7 +45,7 @@ view = page.start("ablations", globals())
 
 # %% tags=["hide-input"]
 view.show(ablations.change_table(view.comparison), ablations.TABLE_CAPTION, "tab-ablations")
-view.say(verdicts.scale_caption(view.comparison))
+view.say(runs.scale_caption(view.comparison))
 view.missing()
 
 # %% [markdown]

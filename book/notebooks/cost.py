@@ -20,18 +20,19 @@
 # need far less:
 #
 # 1. **What lies before the bypassed map is already computed.** A counterfactual starts at the
-#    block's own feature map and shortcut (`dreal_lib/backbones.py`, `ResNet.resume`).
+#    block's own feature map and shortcut (`dreal_lib/networks/backbones.py`, `ResNet.resume`).
 # 2. **Images predicted wrong need none.** Their reward is $-\gamma$ (Eq. 1).
 # 3. **The four share one walk.** The counterfactual of the first stage runs on; at each later
 #    stage's bypassed block the next one joins it along the batch
-#    (`dreal_lib/counterfactual.py`, `bypassed_logits`). Batch statistics are those of the main
-#    pass, so no image depends on its neighbours.
+#    (`dreal_lib/actor_critic/counterfactual.py`, `bypassed_logits`). Batch statistics are those of
+#    the main pass, so no image depends on its neighbours.
 #
 # None of their activations are kept, so memory hardly grows. At the start of a training few images
 # are right and a step costs little more than the baseline's; the cost grows with the accuracy.
 
 # %%
-from dreal_lib import costs, page
+from book.companion.pages import page
+from book.companion.results import costs
 
 # %% tags=["parameters"]
 benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.g. build/benchmarks

@@ -24,7 +24,8 @@
 # equations.
 
 # %%
-from dreal_lib import drawn_numbers, page, schematic_figure, schematic_text
+from book.companion.pages import page
+from book.companion.schematic import figure, text
 
 # %% tags=["parameters"]
 network = "se_resnet50"  # a row of Table 1
@@ -39,12 +40,12 @@ plan = view.schematic()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    schematic_figure.method,
+    figure.method,
     plan,
-    caption=schematic_text.CAPTION,
-    alt=schematic_text.alt_text(plan),
+    caption=text.CAPTION,
+    alt=text.alt_text(plan),
     label="fig-method",
-    numbers=drawn_numbers.of_schematic,
+    numbers=text.of_schematic,
 )
 
 # %% [markdown]
@@ -53,8 +54,8 @@ view.figure(
 # The blocks of a stage make maps of one size, so that one critic can judge them all.
 
 # %% tags=["hide-input"]
-view.show(schematic_text.stage_table(plan), schematic_text.TABLE_CAPTION, "tab-stages")
-view.say(schematic_text.sentences(plan))
+view.show(text.stage_table(plan), text.TABLE_CAPTION, "tab-stages")
+view.say(text.sentences(plan))
 
 # %% [markdown]
 # ## How this page was made

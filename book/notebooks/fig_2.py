@@ -22,7 +22,8 @@
 # Here is the same figure from our runs, and under it a number for each of the two.
 
 # %%
-from dreal_lib import attention_claims, attention_figures, channel_attention, drawn_numbers, page
+from book.companion.attention_maps import changes, figures, loaded, measures
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -37,8 +38,8 @@ shown_seed = "first"  # the seed that is drawn; the numbers are over all
 
 # %%
 view = page.start("fig_2", globals())
-attention = channel_attention.load(*view.pair())
-shown = channel_attention.last_blocks(attention, shade, shown_seed)
+attention = loaded.load(*view.pair())
+shown = loaded.last_blocks(attention, shade, shown_seed)
 view.describe()
 
 # %% [markdown]
@@ -50,12 +51,12 @@ view.describe()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.channel_distributions,
+    figures.channel_distributions,
     shown,
-    caption=channel_attention.caption(shown),
-    alt=channel_attention.alt_text(shown),
+    caption=loaded.caption(shown),
+    alt=loaded.alt_text(shown),
     label="fig-channel-attention-last",
-    numbers=drawn_numbers.of_maps,
+    numbers=measures.of_maps,
 )
 
 # %% [markdown]
@@ -65,8 +66,8 @@ view.figure(
 
 # %% tags=["hide-input"]
 view.show(
-    attention_claims.last_block_table(attention),
-    attention_claims.MEASURE_CAPTION,
+    changes.last_block_table(attention),
+    changes.MEASURE_CAPTION,
     "tab-channel-attention-last",
 )
 
@@ -77,7 +78,7 @@ view.show(
 # Blocks are judged one by one, without correcting for there being several.
 
 # %% tags=["hide-input"]
-view.say(attention_claims.claims(attention))
+view.say(changes.claims(attention))
 
 # %% [markdown]
 # ## How this page was made

@@ -21,7 +21,8 @@
 # of the attention is about the class at all.
 
 # %%
-from dreal_lib import attention_claims, attention_figures, channel_attention, drawn_numbers, page
+from book.companion.attention_maps import changes, figures, loaded, measures
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -36,8 +37,8 @@ shown_seed = "first"  # the seed that is drawn; the numbers are over all
 
 # %%
 view = page.start("fig_3", globals())
-attention = channel_attention.load(*view.pair())
-shown = channel_attention.all_blocks(attention, shade, shown_seed)
+attention = loaded.load(*view.pair())
+shown = loaded.all_blocks(attention, shade, shown_seed)
 view.describe()
 
 # %% [markdown]
@@ -45,12 +46,12 @@ view.describe()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.channel_distributions,
+    figures.channel_distributions,
     shown,
-    caption=channel_attention.caption(shown),
-    alt=channel_attention.alt_text(shown),
+    caption=loaded.caption(shown),
+    alt=loaded.alt_text(shown),
     label="fig-channel-attention-all",
-    numbers=drawn_numbers.of_maps,
+    numbers=measures.of_maps,
 )
 
 # %% [markdown]
@@ -65,16 +66,16 @@ view.figure(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.attention_by_block,
+    figures.attention_by_block,
     attention,
     caption="Three measures of each block's channel attention, from shallow to deep: a dot a "
     "seed, a line through the means. Spread over channels: standard deviation over channels of "
     "their mean attention. Fluctuation over images: standard deviation of a channel over images, "
     "averaged over channels. Class share: share of the variance over images that the class "
     "explains; dotted: by chance.",
-    alt=attention_claims.alt_text_by_block(attention),
+    alt=changes.alt_text_by_block(attention),
     label="fig-channel-attention-by-block",
-    numbers=drawn_numbers.of_measures,
+    numbers=measures.of_measures,
 )
 
 # %% [markdown]
@@ -82,8 +83,8 @@ view.figure(
 
 # %% tags=["hide-input"]
 view.show(
-    attention_claims.measure_table(attention, ["class_share"]),
-    attention_claims.CLASS_CAPTION,
+    changes.measure_table(attention, ["class_share"]),
+    changes.CLASS_CAPTION,
     "tab-class-share",
 )
 
@@ -91,7 +92,7 @@ view.show(
 # ## What this shows
 
 # %% tags=["hide-input"]
-view.say(attention_claims.depth_sentences(attention))
+view.say(changes.depth_sentences(attention))
 
 # %% [markdown]
 # ## How this page was made

@@ -23,7 +23,8 @@
 # first; the parameter `network` takes any row of Table 1.
 
 # %%
-from dreal_lib import attended, attended_text, chosen_images, drawn_numbers, overlays, page
+from book.companion.attended import chosen, overlays, scores, text
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -36,16 +37,16 @@ network = "se_resnet50"  # a row of Table 1
 
 # %%
 view = page.start("fig_4", globals())
-pairs = attended.load_pairs(*view.pair())
-grid = chosen_images.outcome_grid(pairs, view.parameters.data_root)
-scores = attended.compare_scores(pairs)
-view.say(attended_text.availability(pairs))
+pairs = scores.load_pairs(*view.pair())
+grid = chosen.outcome_grid(pairs, view.parameters.data_root)
+compared = scores.compare_scores(pairs)
+view.say(text.availability(pairs))
 
 # %% [markdown]
 # ## Baseline over reinforced
 
 # %% tags=["hide-input"]
-view.say(chosen_images.choice_sentences(grid))
+view.say(chosen.choice_sentences(grid))
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
@@ -53,9 +54,9 @@ view.figure(
     grid,
     caption="Heat maps for the true class over the images in grey, baseline above and reinforced "
     "below; the frame is the object's box. The paper's Fig. 4, with images drawn by lot.",
-    alt=chosen_images.alt_text(grid),
+    alt=chosen.alt_text(grid),
     label="fig-grad-cam",
-    numbers=drawn_numbers.of_grid,
+    numbers=chosen.of_grid,
 )
 
 # %% [markdown]
@@ -67,9 +68,7 @@ view.figure(
 # true class falls fast when the pixels that matter go first, and rises fast when they come first.
 
 # %% tags=["hide-input"]
-view.show(
-    attended_text.score_table(scores, pairs), attended_text.score_caption(pairs), "tab-attended"
-)
+view.show(text.score_table(compared, pairs), text.score_caption(pairs), "tab-attended")
 
 # %% [markdown]
 # ## What this shows
@@ -80,7 +79,7 @@ view.show(
 # can have p < 0.001 where no difference can be claimed.
 
 # %% tags=["hide-input"]
-view.say([*attended_text.claim_sentences(scores), *attended_text.uniform_sentences(pairs)])
+view.say([*text.claim_sentences(compared), *text.uniform_sentences(pairs)])
 
 # %% [markdown]
 # ## How this page was made

@@ -19,7 +19,8 @@
 # object is known, the figure shows further images in the groups of {doc}`fig_4`.
 
 # %%
-from dreal_lib import attended, attended_text, chosen_images, drawn_numbers, overlays, page
+from book.companion.attended import chosen, overlays, scores, text
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper
@@ -32,16 +33,16 @@ network = "se_resnet50"  # a row of Table 1
 
 # %%
 view = page.start("fig_5", globals())
-pairs = attended.load_pairs(*view.pair())
-grid = chosen_images.size_grid(pairs, view.parameters.data_root)
-scores = chosen_images.scores_by_size(pairs)
-view.say(attended_text.availability(pairs))
+pairs = scores.load_pairs(*view.pair())
+grid = chosen.size_grid(pairs, view.parameters.data_root)
+compared = chosen.scores_by_size(pairs)
+view.say(text.availability(pairs))
 
 # %% [markdown]
 # ## Baseline over reinforced
 
 # %% tags=["hide-input"]
-view.say(chosen_images.choice_sentences(grid))
+view.say(chosen.choice_sentences(grid))
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
@@ -49,18 +50,16 @@ view.figure(
     grid,
     caption="Heat maps for the true class over the images in grey, baseline above and reinforced "
     "below; the frame is the object's box. The paper's Fig. 5, with images drawn by lot.",
-    alt=chosen_images.alt_text(grid),
+    alt=chosen.alt_text(grid),
     label="fig-grad-cam-by-size",
-    numbers=drawn_numbers.of_grid,
+    numbers=chosen.of_grid,
 )
 
 # %% [markdown]
 # ## Scores by size
 
 # %% tags=["hide-input"]
-view.show(
-    attended_text.group_table(scores, pairs), attended_text.GROUP_CAPTION, "tab-attended-by-size"
-)
+view.show(text.group_table(compared, pairs), text.GROUP_CAPTION, "tab-attended-by-size")
 
 # %% [markdown]
 # ## What this shows
@@ -68,7 +67,7 @@ view.show(
 # The rule for a claim is that of {doc}`fig_4`. Several groups are looked at, each by itself.
 
 # %% tags=["hide-input"]
-view.say(attended_text.group_sentences(scores, pairs))
+view.say(text.group_sentences(compared, pairs))
 
 # %% [markdown]
 # ## How this page was made

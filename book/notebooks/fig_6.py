@@ -25,7 +25,8 @@
 # shows the reward's two parts, and for each critic whether it tells one image from another.
 
 # %%
-from dreal_lib import curve_figures, curve_text, interactive, page
+from book.companion.critics import explorer, figures, text
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -46,12 +47,12 @@ view.describe()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    curve_figures.critique_and_reward,
+    figures.critique_and_reward,
     blocks,
     caption="Mean critique and mean reward of each attention module, over the same training images "
     "of each epoch: a panel a module, a line a run (seed). Critics that answer 0 lie on the zero "
     "line, one upon another. The paper's Fig. 6, from our runs.",
-    alt=curve_text.alt_text(blocks),
+    alt=text.alt_text(blocks),
     label="fig-critique-and-reward",
 )
 
@@ -59,7 +60,7 @@ view.figure(
 # The same curves to read values off: pick a block, then point at an epoch or move the slider.
 
 # %% tags=["hide-input"]
-interactive.CurveExplorer(blocks)
+explorer.CurveExplorer(blocks)
 
 # %% [markdown]
 # ## What the reward is made of
@@ -70,12 +71,12 @@ interactive.CurveExplorer(blocks)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    curve_figures.reward_parts,
+    figures.reward_parts,
     blocks,
     caption="The two parts of the mean reward. Left: share of the training images predicted right. "
     "Others: mean reward over these alone, a panel a stage, a line a block and run (dashed: "
     "spatial maps; at the end the block's index, where a stage has several).",
-    alt=curve_text.alt_text_of_parts(blocks),
+    alt=text.alt_text_of_parts(blocks),
     label="fig-reward-parts",
 )
 
@@ -90,12 +91,12 @@ view.figure(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    curve_figures.critique_quality,
+    figures.critique_quality,
     blocks,
     caption="Each critic over the training, shallow above and deep below, a row of cells a run: "
     "correlation of critique and reward over the images of an epoch, root mean square error of the "
     "critique, and share of the images on which the critic is saturated. Grey: undefined.",
-    alt=curve_text.alt_text_of_quality(blocks),
+    alt=text.alt_text_of_quality(blocks),
     label="fig-critique-quality",
 )
 

@@ -26,7 +26,9 @@
 # on the border.
 
 # %%
-from dreal_lib import mask_energy, page, ranked_lists, retrieval_rows
+from book.companion.attended import mask_energy, ranked_lists
+from book.companion.pages import page
+from book.companion.results import retrieval_rows
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, desktop or paper

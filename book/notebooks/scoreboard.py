@@ -31,10 +31,12 @@
 #
 # What decides was written down after the small runs had been seen, so it binds runs at the paper's
 # scale alone. The rule for a claim, by contrast, that a 95 % interval has to leave out zero
-# (`dreal_lib/compare.py`), was committed before the first record.
+# (`dreal_lib/comparison/paired.py`), was committed before the first record.
 
 # %%
-from dreal_lib import front_page, page, provenance, scoreboard, verdicts
+from book.companion.claims import board, front_page
+from book.companion.pages import footer, page
+from book.companion.text import runs
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -46,16 +48,16 @@ data_root = ""  # prepared images, for the commands shown below
 
 # %%
 view = page.start("scoreboard", globals())
-board = scoreboard.judge(view.stored, view.parameters.profile, view.parameters.variant)
-view.say(f"{scoreboard.tally_sentence(board)} {scoreboard.reproduced_sentence(board)}")
+judged = board.judge(view.stored, view.parameters.profile, view.parameters.variant)
+view.say(f"{board.tally_sentence(judged)} {board.reproduced_sentence(judged)}")
 
 # %% [markdown]
 # ## At a glance
 
 # %% tags=["hide-input"]
-view.show(scoreboard.overview(board), scoreboard.CAPTION, "tab-scoreboard")
-view.say(verdicts.scale_caption(view.comparison))
-view.say(scoreboard.how_to_decide())
+view.show(board.overview(judged), board.CAPTION, "tab-scoreboard")
+view.say(runs.scale_caption(view.comparison))
+view.say(board.how_to_decide())
 
 # %% [markdown]
 # ## Errors
@@ -65,7 +67,7 @@ view.say(scoreboard.how_to_decide())
 # less than it: with three seeds, by a standard deviation below about a fifth of the printed size.
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "errors"))
+view.say(board.details(judged, "errors"))
 
 # %% [markdown]
 # ## Costs
@@ -74,40 +76,40 @@ view.say(scoreboard.details(board, "errors"))
 # 224 px and 1000 classes, without training.
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "costs"))
+view.say(board.details(judged, "costs"))
 
 # %% [markdown]
 # ## What the attention does
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "attention"))
+view.say(board.details(judged, "attention"))
 
 # %% [markdown]
 # ## Critiques and rewards
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "critics"))
+view.say(board.details(judged, "critics"))
 
 # %% [markdown]
 # ## Retrieval
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "retrieval"))
+view.say(board.details(judged, "retrieval"))
 
 # %% [markdown]
 # ## How it is trained
 
 # %% tags=["hide-input"]
-view.say(scoreboard.details(board, "training"))
+view.say(board.details(judged, "training"))
 
 # %% tags=["remove-cell", "nbval-ignore-output"]
-front_page.keep(view, board)
+front_page.keep(view, judged)
 
 # %% [markdown]
 # ## How this page was made
 #
-# The statements stand in `dreal_lib/statements.yaml`, each with the verdict reached last; a test
-# fails when the records say something else than the entry.
+# The statements stand in `book/companion/claims/statements.yaml`, each with the verdict reached
+# last; a test fails when the records say something else than the entry.
 
 # %% tags=["hide-input"]
-view.say(provenance.footer_markdown("scoreboard", view.parameters, scoreboard.runs_of_board(board)))
+view.say(footer.footer_markdown("scoreboard", view.parameters, board.runs_of_board(judged)))

@@ -22,7 +22,8 @@
 # with attention, also one that was trained without the method.
 
 # %%
-from dreal_lib import attention_figures, channel_attention, drawn_numbers, page, spatial_attention
+from book.companion.attention_maps import figures, loaded, measures, spatial
+from book.companion.pages import page
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -36,9 +37,9 @@ shown_seed = "first"  # the seed that is drawn; the numbers are over all
 
 # %%
 view = page.start("spatial_maps", globals())
-attention = channel_attention.load(*view.pair(), kind="spatial")
-shown = channel_attention.all_blocks(attention, shown_seed=shown_seed)
-rewards = spatial_attention.load_rewards(*view.pair())
+attention = loaded.load(*view.pair(), kind="spatial")
+shown = loaded.all_blocks(attention, shown_seed=shown_seed)
+rewards = spatial.load_rewards(*view.pair())
 view.describe()
 
 # %% [markdown]
@@ -49,12 +50,12 @@ view.describe()
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.spatial_means,
+    figures.spatial_means,
     shown,
-    caption=spatial_attention.spatial_caption(shown, "mean"),
-    alt=spatial_attention.spatial_alt_text(shown, "mean"),
+    caption=spatial.spatial_caption(shown, "mean"),
+    alt=spatial.spatial_alt_text(shown, "mean"),
     label="fig-spatial-means",
-    numbers=drawn_numbers.of_maps,
+    numbers=measures.of_maps,
 )
 
 # %% [markdown]
@@ -62,21 +63,21 @@ view.figure(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.spatial_deviations,
+    figures.spatial_deviations,
     shown,
-    caption=spatial_attention.spatial_caption(shown, "deviation"),
-    alt=spatial_attention.spatial_alt_text(shown, "deviation"),
+    caption=spatial.spatial_caption(shown, "deviation"),
+    alt=spatial.spatial_alt_text(shown, "deviation"),
     label="fig-spatial-deviations",
-    numbers=drawn_numbers.of_maps,
+    numbers=measures.of_maps,
 )
 
 # %% tags=["hide-input"]
 view.show(
-    spatial_attention.spatial_table(attention),
-    spatial_attention.SPATIAL_CAPTION,
+    spatial.spatial_table(attention),
+    spatial.SPATIAL_CAPTION,
     "tab-spatial-maps",
 )
-view.say(spatial_attention.spatial_sentences(attention))
+view.say(spatial.spatial_sentences(attention))
 
 # %% [markdown]
 # ## Which block's attention helps
@@ -88,23 +89,23 @@ view.say(spatial_attention.spatial_sentences(attention))
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
-    attention_figures.rewards_by_block,
+    figures.rewards_by_block,
     rewards,
     caption="Bypass reward by block over the validation images predicted right: its mean, and the "
     "shares of images on which the block's attention helped and hurt; a dot a seed, a line through "
     "the means.",
-    alt=spatial_attention.reward_alt_text(rewards),
+    alt=spatial.reward_alt_text(rewards),
     label="fig-bypass-rewards",
-    numbers=drawn_numbers.of_rewards,
+    numbers=spatial.of_rewards,
 )
 
 # %% tags=["hide-input"]
 view.show(
-    spatial_attention.reward_table(rewards),
-    spatial_attention.REWARD_CAPTION,
+    spatial.reward_table(rewards),
+    spatial.REWARD_CAPTION,
     "tab-bypass-rewards",
 )
-view.say(spatial_attention.reward_sentences(rewards))
+view.say(spatial.reward_sentences(rewards))
 
 # %% [markdown]
 # ## How this page was made

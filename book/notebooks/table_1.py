@@ -23,7 +23,9 @@
 # they can tell whether the method helps *there*, not whether the paper's numbers are right.
 
 # %%
-from dreal_lib import page, table_1, verdicts
+from book.companion.pages import page
+from book.companion.results import table_1
+from book.companion.text import runs
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -49,7 +51,7 @@ view.show(
     "The paper's Table 1: top-1 / top-5 error on ImageNet in per cent.",
     "tab-published-errors",
 )
-view.say(verdicts.published_gain_sentence())
+view.say(table_1.published_gain_sentence())
 
 # %% [markdown]
 # ## What the networks cost
@@ -80,7 +82,7 @@ view.show(
 
 # %% tags=["hide-input"]
 view.show(
-    table_1.our_errors(view.comparison), verdicts.scale_caption(view.comparison), "tab-our-errors"
+    table_1.our_errors(view.comparison), runs.scale_caption(view.comparison), "tab-our-errors"
 )
 view.missing()
 
@@ -105,8 +107,8 @@ view.show(
 # single seed. Networks are judged one by one, without correcting for there being several.
 
 # %% tags=["hide-input"]
-view.say(verdicts.verdicts(view.comparison))
-view.glue("verdict", verdicts.verdicts(view.comparison)[0])
+view.say(table_1.verdicts(view.comparison))
+view.glue("verdict", table_1.verdicts(view.comparison)[0])
 
 # %% [markdown]
 # ## Did the method act?

@@ -25,7 +25,8 @@
 # authors: nothing here downloads it.
 
 # %%
-from dreal_lib import page, retrieval_rows, table_2
+from book.companion.pages import page
+from book.companion.results import retrieval_rows, table_2
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper

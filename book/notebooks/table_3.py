@@ -23,7 +23,9 @@
 # as it is. Ours were made at a smaller scale than theirs, so they stand in a table of their own.
 
 # %%
-from dreal_lib import page, table_3, verdicts
+from book.companion.pages import page
+from book.companion.results import table_3
+from book.companion.text import runs
 
 # %% tags=["parameters"]
 profile = "desktop"  # smoke, desktop or paper
@@ -61,7 +63,7 @@ view.say(table_3.published_sentence())
 
 # %% tags=["hide-input"]
 view.show(
-    table_3.our_errors(view.comparison), verdicts.scale_caption(view.comparison), "tab-our-stages"
+    table_3.our_errors(view.comparison), runs.scale_caption(view.comparison), "tab-our-stages"
 )
 view.missing()
 

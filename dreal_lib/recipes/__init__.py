@@ -152,7 +152,7 @@ def _merge(kind: type[Recipe], values: dict[str, Any], source: dict[str, Any]) -
 
 
 def _validated(kind: type[Recipe], values: dict[str, Any]) -> Recipe:
-    from dreal_lib.backbones import STEMS, parse_model_name
+    from dreal_lib.networks.backbones import STEMS, parse_model_name
 
     parse_model_name(str(values.get("network", "")))
     if str(values.get("stem")) not in STEMS:

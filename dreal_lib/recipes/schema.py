@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from dreal_lib.errors import unknown_choice
-from dreal_lib.retrieval_settings import RetrievalSettings
-from dreal_lib.settings import Settings
+from dreal_lib.settings.dreal import Settings
+from dreal_lib.settings.retrieval import RetrievalSettings
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -33,14 +33,14 @@ class Recipe(BaseModel):
             "reinforced".
         dataset: Name of the prepared set.
         depths: Depth that is trained for each of the paper's depths.
-        width, stem: See `dreal_lib.backbones.create_model`.
+        width, stem: See `dreal_lib.networks.backbones.create_model`.
         epochs: Length of the training.
         learning_rate, weight_decay: Of the optimizer.
         milestones: Shares of the epochs after which the learning rate is divided by 10.
         precision: "fp32", or "bf16" (autocast).
         channels_last: Memory format of images and weights.
         stages: Stages that are reinforced.
-        dreal: The open points of the method, `dreal_lib.settings.Settings`.
+        dreal: The open points of the method, `dreal_lib.settings.dreal.Settings`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -102,7 +102,9 @@ class Recipe(BaseModel):
     @property
     def trained_model(self) -> str:
         """The network that is trained, e.g. "se_resnet14" where `network` is the paper's."""
-        from dreal_lib.backbones import parse_model_name  # torch: pages that list names need none
+        from dreal_lib.networks.backbones import (
+            parse_model_name,  # torch: pages that list names need none
+        )
 
         attention, depth = parse_model_name(self.network)
         prefix = f"{attention}_" if attention else ""
@@ -120,7 +122,7 @@ class ClassificationRecipe(Recipe):
 
     Attributes:
         classes: Only the first so many classes, in sorted order; None for all.
-        image_size, resize, smallest_area: See `dreal_lib.batches.Crops`.
+        image_size, resize, smallest_area: See `dreal_lib.data.batches.Crops`.
         decoded_cache: Decode the set once and keep it, instead of streaming files.
         batch_size: Images a step.
         momentum: Of SGD.

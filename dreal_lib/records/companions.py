@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dreal_lib.atomic import write_bytes_atomic, write_text_atomic
 from dreal_lib.errors import UserError
 from dreal_lib.records.schema import CompanionFile, CompanionFiles
+from dreal_lib.runtime.atomic import write_bytes_atomic, write_text_atomic
 
 
 def companion_path(path: Path | str, kind: Literal["history", "blocks", "figure_data"]) -> Path:

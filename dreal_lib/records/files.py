@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from dreal_lib.atomic import write_text_atomic
 from dreal_lib.errors import UserError
 from dreal_lib.records.companions import check_companions, read_figure_data, read_table
 from dreal_lib.records.schema import (
@@ -24,6 +23,7 @@ from dreal_lib.records.schema import (
     migrated,
     scale_name,
 )
+from dreal_lib.runtime.atomic import write_text_atomic
 
 HISTORY_PRECISION = 1e-8  # tables are written with nine digits
 

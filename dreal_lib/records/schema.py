@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from dreal_lib.environment import Git, Hardware
 from dreal_lib.errors import UserError
+from dreal_lib.runtime.environment import Git, Hardware
 
 SCHEMA_VERSION = 2
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from dreal_lib.backbones import create_model
-from dreal_lib.blocks import find_maps
-from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.evaluation import diagnose, evaluate
-from dreal_lib.localization import localize
+from dreal_lib.actor_critic.blocks import find_maps
+from dreal_lib.diagnosis.evaluation import diagnose, evaluate
+from dreal_lib.diagnosis.localization import localize
+from dreal_lib.networks.backbones import create_model
+from dreal_lib.runtime.environment import PROJECT_ROOT
 
 OUT = PROJECT_ROOT / "build" / "benchmarks" / "figures.json"
 

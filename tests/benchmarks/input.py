@@ -30,15 +30,15 @@ from measuring import CUDA
 from PIL import Image
 from torchvision.io import decode_jpeg, read_file
 
-from dreal_lib.agent import reinforce
-from dreal_lib.backbones import create_model
-from dreal_lib.baseline import Baseline
-from dreal_lib.batches import CachedBatches, Crops, StreamedBatches, loaded
-from dreal_lib.cache import CachedSet
-from dreal_lib.decoding import loaded_on_device
-from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.images import Split
+from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches, loaded
+from dreal_lib.data.cache import CachedSet
+from dreal_lib.data.decoding import loaded_on_device
+from dreal_lib.data.images import Split
+from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes import load_recipe
+from dreal_lib.runtime.environment import PROJECT_ROOT
 
 OUT = PROJECT_ROOT / "build" / "benchmarks" / "input.json"
 DEVICE = torch.device("cuda" if CUDA else "cpu")

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.reranking import Reranking
-from dreal_lib.retrieval import METRICS, evaluate
+from dreal_lib.retrieval.ranking import METRICS, evaluate
+from dreal_lib.retrieval.reranking import Reranking
+from dreal_lib.runtime.environment import PROJECT_ROOT
 
 OUT = PROJECT_ROOT / "build" / "benchmarks" / "retrieval.json"
 MIB = 2**20

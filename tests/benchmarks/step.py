@@ -25,13 +25,13 @@ import torch
 from measuring import CUDA, operations, peak_bytes, ratios, seconds
 from torch import Tensor
 
-from dreal_lib.agent import Agent, reinforce
-from dreal_lib.backbones import create_model
-from dreal_lib.baseline import Baseline
-from dreal_lib.blocks import intercepted
-from dreal_lib.counterfactual import observed
-from dreal_lib.environment import PROJECT_ROOT
-from dreal_lib.reward import mean_map, predicted_right, relative_gain
+from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.blocks import intercepted
+from dreal_lib.actor_critic.counterfactual import observed
+from dreal_lib.actor_critic.reward import mean_map, predicted_right, relative_gain
+from dreal_lib.networks.backbones import create_model
+from dreal_lib.runtime.environment import PROJECT_ROOT
 
 OUT = PROJECT_ROOT / "build" / "benchmarks" / "step.json"
 DEVICE = "cuda" if CUDA else "cpu"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dreal_lib.api_reference import without_markup
+from book.companion.sphinx_ext.api_reference import without_markup
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
@@ -175,6 +175,8 @@ def test_docstrings_are_shown_as_they_stand(plain: str, shown: str):
 def test_the_book_reads_docstrings_by_the_extension():
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = settings["sphinx"]["config"]["extensions"]
-    assert {"sphinx.ext.autodoc", "sphinx.ext.napoleon", "dreal_lib.api_reference"} <= set(
-        extensions
-    )
+    assert {
+        "sphinx.ext.autodoc",
+        "sphinx.ext.napoleon",
+        "book.companion.sphinx_ext.api_reference",
+    } <= set(extensions)

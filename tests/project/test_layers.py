@@ -1,88 +1,70 @@
-"""Imports point downwards: reads them with ast and holds dreal_lib to the layers given here."""
+"""Imports point downwards, folder by folder; the library knows nothing of the book."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from dreal_lib.dependencies import imported_names
+import pytest
+
+from book.companion.reproduction.dependencies import imported_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A module imports from its own layer or a lower one, never in a circle. A package counts as one
-# module. `dreal_lib` itself (its __init__) is the outside's door: no module inside goes through it.
-LAYERS = {
-    "ground": {
-        "api_reference", "atomic", "attention", "critic", "deadline", "dependencies",
-        "determinism", "distributed", "environment", "errors", "losses", "map_scores", "one_batch",
-        "paper", "planned_runs", "reranking", "retrieval", "retrieval_settings", "reward",
-        "sampling", "seeding", "settings", "similarity", "statements",
-    },
-    "first floor": {
-        "archive", "backbones", "batches", "blocks", "boxes", "cache", "checkpoints", "complexity",
-        "counterfactual", "decoding", "downloads", "drawn_queries", "embedding", "identities",
-        "identity_batches", "images", "normalization", "parameters", "recipes", "records",
-        "run_folder",
-    },
-    "second floor": {
-        "ablations", "agent", "attended", "attended_text", "attention_claims", "attention_measures",
-        "backlog", "baseline", "channel_attention", "chosen_images", "classification", "compare",
-        "costs", "counted_claims", "critic_text", "curve_text", "curves", "drawn_numbers",
-        "embedding_cam", "error_claims", "estimates", "evaluation", "evidence", "identification",
-        "inactive", "localization", "map_claims", "mask_energy", "monitor", "notebooks",
-        "optimization", "page_rows", "page_runs", "pictures", "printed_claims", "provenance",
-        "ranked_lists", "retrieval_rows", "retrieved", "run_record", "runs", "schematic",
-        "schematic_text", "scoreboard", "spatial_attention", "table_1", "table_2", "table_3",
-        "tables", "task", "training", "variations", "verdicts",
-    },
-    "roof": {
-        "attention_figures", "cli", "curve_figures", "display", "figures", "front_page",
-        "interactive", "overlays", "page", "retrieval_figure", "schematic_figure", "workflow",
-    },
-}  # fmt: skip
+# The floors of each package, lowest first. A folder (or a file beside the folders) imports from its
+# own floor or a lower one, never in a circle. A new file needs no entry here, a new folder does.
+FLOORS = {
+    "dreal_lib": (
+        {"errors"},
+        {"runtime", "settings", "attention", "retrieval"},
+        {"actor_critic", "networks", "data", "records"},
+        {"recipes", "diagnosis"},
+        {"tasks", "comparison"},
+        {"training"},
+        {"cli"},
+    ),
+    "book.companion": (
+        {"papers", "sphinx_ext"},
+        {"text"},
+        {"drawing", "results"},
+        {"attended", "attention_maps", "critics", "schematic"},
+        {"pages"},
+        {"claims", "reproduction"},
+        {"commands"},
+    ),
+}
 
 
-def module_of(path: Path, package: Path) -> str:
-    """First part below the package: recipes/__init__.py is 'recipes', critic.py 'critic'."""
-    return path.relative_to(package).parts[0].removesuffix(".py")
+def import_graph(root: Path, package: str) -> dict[str, set[str]]:
+    """Each folder or file at the top of a package and those of it that it imports.
 
-
-def import_graph(package: Path) -> dict[str, set[str]]:
-    """Each module of the package and the modules of it that it imports."""
-    files = sorted(package.rglob("*.py"))
-    modules = {module_of(path, package) for path in files}
-    graph: dict[str, set[str]] = {module: set() for module in modules}
-    for path in files:
-        module = module_of(path, package)
-        parts = (package.name, *path.relative_to(package).parts[:-1])
-        for name in imported_names(ast.parse(path.read_text()), parts):
-            root, *rest = name.split(".")
-            if root == package.name:
-                # `from dreal_lib import x` is a module if there is one, else a name of the door.
-                inner = len(rest) > 1 or set(rest) & modules
-                target = rest[0] if inner else "__init__"
-                graph[module] |= {target} - {module}
+    The package's own name stands for its `__init__.py`, the door for those outside.
+    """
+    folder = root.joinpath(*package.split("."))
+    graph: dict[str, set[str]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        place = path.relative_to(folder).parts[0].removesuffix(".py")
+        parts = (*package.split("."), *path.relative_to(folder).parts[:-1])
+        inside = graph.setdefault(place, set())
+        for name in imported_names(ast.parse(path.read_text(encoding="utf-8")), parts):
+            if name.startswith(f"{package}."):
+                top = name.removeprefix(f"{package}.").split(".")[0]
+                known = (folder / top).is_dir() or (folder / f"{top}.py").is_file()
+                inside.add(top if known else "__init__")
+        inside.discard(place)
     return graph
 
 
-def violations(graph: dict[str, set[str]], layers: dict[str, set[str]]) -> list[str]:
-    """One line for each import that the layers do not allow, and for each module not in them."""
-    rank = {module: i for i, members in enumerate(layers.values()) for module in members}
-    floors = list(layers)
-    lines = [
-        f"dreal_lib.{module} is in no layer; add it to LAYERS in tests/project/test_layers.py, "
-        "as low as its imports allow"
-        for module in sorted(graph.keys() - rank.keys() - {"__init__"})
-    ]
-    inner = {module: targets for module, targets in graph.items() if module != "__init__"}
-    for module, targets in sorted(inner.items()):
+def violations(graph: dict[str, set[str]], floors: tuple[set[str], ...]) -> list[str]:
+    """One line for each import that the floors do not allow, and for each place not on them."""
+    floor = {place: number for number, places in enumerate(floors) for place in places}
+    inner = {place: targets for place, targets in graph.items() if place != "__init__"}
+    lines = [f"{place} stands on no floor of FLOORS" for place in sorted(inner.keys() - floor)]
+    for place, targets in sorted(inner.items()):
         for target in sorted(targets):
             if target == "__init__":
-                lines.append(f"{module} imports from dreal_lib itself; import from the module")
-            elif rank.get(target, -1) > rank.get(module, len(floors)):
-                lines.append(
-                    f"{module} ({floors[rank[module]]}) imports {target} ({floors[rank[target]]}); "
-                    "move what both need to a lower layer"
-                )
+                lines.append(f"{place} goes through the outside's door; import from the module")
+            elif floor.get(target, -1) > floor.get(place, len(floors)):
+                lines.append(f"{place} imports {target}, which stands above it")
     try:
         TopologicalSorter(inner).prepare()
     except CycleError as error:
@@ -90,71 +72,74 @@ def violations(graph: dict[str, set[str]], layers: dict[str, set[str]]) -> list[
     return lines
 
 
-def write_package(folder: Path, files: dict[str, str]) -> Path:
-    package = folder / "dreal_lib"
-    for name, text in {"__init__.py": "", **files}.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
-    return package
+def strangers(root: Path, folder: str, unknown: tuple[str, ...]) -> list[str]:
+    """The files below a folder that import what they must not know."""
+    found = []
+    for path in sorted((root / folder).rglob("*.py")):
+        parts = path.relative_to(root).parts[:-1]
+        names = imported_names(ast.parse(path.read_text(encoding="utf-8")), parts)
+        if any(f"{name}.".startswith(f"{far}.") for name in names for far in unknown):
+            found.append(str(path.relative_to(root)))
+    return found
 
 
-def test_imports_point_downwards():
-    lines = violations(import_graph(ROOT / "dreal_lib"), LAYERS)
+def write_files(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_point_downwards(package):
+    lines = violations(import_graph(ROOT, package), FLOORS[package])
     assert not lines, "\n".join(lines)
 
 
-def test_no_module_stands_in_two_layers():
-    members = [module for layer in LAYERS.values() for module in layer]
-    assert len(members) == len(set(members))
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_floor_has_a_place_that_is_not_there(package):
+    places = [place for floor in FLOORS[package] for place in floor]
+    assert sorted(places) == sorted(import_graph(ROOT, package).keys() - {"__init__"})
 
 
-def test_data_prep_stands_alone():
-    for path in (ROOT / "data_prep").rglob("*.py"):
-        parts = ("data_prep", *path.relative_to(ROOT / "data_prep").parts[:-1])
-        names = imported_names(ast.parse(path.read_text()), parts)
-        assert not {n for n in names if n.split(".")[0] == "dreal_lib"}, path.name
+def test_the_library_knows_nothing_of_the_book_and_data_prep_nothing_of_either():
+    assert strangers(ROOT, "dreal_lib", ("book",)) == []
+    assert strangers(ROOT, "data_prep", ("book", "dreal_lib")) == []
 
 
-def test_an_upward_import_is_found(tmp_path):
-    package = write_package(
+def test_at_most_four_modules_stand_beside_the_library_s_packages():
+    assert len(list((ROOT / "dreal_lib").glob("*.py"))) <= 4
+
+
+def test_an_upward_import_a_circle_and_a_new_folder_are_found(tmp_path):
+    root = write_files(
         tmp_path,
         {
-            "critic.py": "def f():\n    from dreal_lib.training import train\n",
-            "training.py": "import dreal_lib.critic as critic\nfrom . import reward\n",
-            "reward.py": "from dreal_lib import critic\n",
+            "dreal_lib/__init__.py": "",
+            "dreal_lib/data/images.py": "def f():\n    from dreal_lib.training.trainer import t\n",
+            "dreal_lib/training/a.py": "import dreal_lib.data.images\nfrom ..records import r",
+            "dreal_lib/records/__init__.py": "from dreal_lib.data import images\n",
+            "dreal_lib/data/cache.py": "from dreal_lib import records\n",
+            "dreal_lib/shiny/new.py": "",
         },
     )
-    graph = import_graph(package)
-    assert graph["training"] == {"critic", "reward"}
-    assert graph["reward"] == {"critic"}
-    upward, circle = violations(graph, LAYERS)
-    assert upward.startswith("critic (ground) imports training (second floor)")
-    assert circle.startswith("imports in a circle: ")
-    assert {"critic", "training"} <= set(circle.removeprefix("imports in a circle: ").split(" -> "))
+    graph = import_graph(root, "dreal_lib")
+    assert graph["data"] == {"training", "records"}
+    assert graph["training"] == {"data", "records"}
+    unknown, upward, circle = violations(graph, FLOORS["dreal_lib"])
+    assert unknown == "shiny stands on no floor of FLOORS"
+    assert upward == "data imports training, which stands above it"
+    assert {"data", "records"} <= set(circle.removeprefix("imports in a circle: ").split(" -> "))
 
 
-def test_a_circle_within_a_layer_is_found(tmp_path):
-    package = write_package(
+def test_the_front_door_and_a_stranger_are_found(tmp_path):
+    root = write_files(
         tmp_path,
         {
-            "batches.py": "from dreal_lib.records import Record\n",
-            "records.py": "import dreal_lib.recipes\n",
-            "recipes/__init__.py": "from .loader import load\nfrom ..batches import read\n",
-            "recipes/loader.py": "from . import schema\n",
-            "recipes/schema.py": "import json\n",
+            "dreal_lib/cli.py": "from dreal_lib import reinforce\nimport torch\n",
+            "dreal_lib/errors.py": "def f():\n    import book.companion.pages\n",
         },
     )
-    graph = import_graph(package)
-    assert graph["recipes"] == {"batches"}
-    (circle,) = violations(graph, LAYERS)
-    assert set(circle.split(": ")[1].split(" -> ")) == {"batches", "recipes", "records"}
-
-
-def test_an_unknown_module_and_the_front_door_are_refused(tmp_path):
-    package = write_package(
-        tmp_path,
-        {"shiny.py": "", "cli.py": "from dreal_lib import reinforce\nimport torch\n"},
-    )
-    unknown, front_door = violations(import_graph(package), LAYERS)
-    assert "dreal_lib.shiny is in no layer; add it" in unknown
-    assert front_door == "cli imports from dreal_lib itself; import from the module"
+    (front_door,) = violations(import_graph(root, "dreal_lib"), FLOORS["dreal_lib"])
+    assert front_door == "cli goes through the outside's door; import from the module"
+    assert strangers(root, "dreal_lib", ("book",)) == ["dreal_lib/errors.py"]

@@ -12,17 +12,17 @@ import pytest
 import typer
 import yaml
 
-from dreal_lib.cli import app
-from dreal_lib.parameters import check_parameters
+from book.companion.commands import app
+from book.companion.pages.catalogue import check_parameters
+from book.companion.text.tables import MARKS
 from dreal_lib.recipes import load_recipe, parse_overrides
-from dreal_lib.settings import Settings
-from dreal_lib.tables import MARKS
+from dreal_lib.settings.dreal import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("intro", "method", "open_points", "reproduce", "howto")
 TEXT = {name: (ROOT / "book" / f"{name}.md").read_text() for name in PAGES}
 
-# `dreal_lib/reward.py`, `relative_gain`, `mean_map`
+# `dreal_lib/actor_critic/reward.py`, `relative_gain`, `mean_map`
 REFERENCE = re.compile(r"`(dreal_lib/[\w/.]+)`((?:,\s+`[A-Za-z_][\w.]*`)*)")
 COMMAND_BLOCK = re.compile(r"^```console\n(.*?)^```", re.M | re.S)
 
@@ -136,11 +136,18 @@ def test_every_equation_of_the_paper_has_a_number_and_code_below():
 
 
 def test_a_wrong_reference_is_found():
-    text = "Code: `dreal_lib/reward.py`, `relative_gain`,\n`no_such`; `dreal_lib/nowhere.py`, `x`."
+    text = (
+        "Code: `dreal_lib/actor_critic/reward.py`, `relative_gain`,\n`no_such`; "
+        "`dreal_lib/nowhere.py`, `x`."
+    )
     missing = [line for ref in code_references(text) for line in missing_code(*ref)]
-    assert missing == ["dreal_lib/reward.py defines no no_such", "no file dreal_lib/nowhere.py"]
-    assert missing_code("dreal_lib/training.py", ["Recipe"])  # imported there, defined elsewhere
-    assert missing_code("dreal_lib/critic.py", ["RecurrentCritic.nothing"])
+    assert missing == [
+        "dreal_lib/actor_critic/reward.py defines no no_such",
+        "no file dreal_lib/nowhere.py",
+    ]
+    # imported there, defined elsewhere
+    assert missing_code("dreal_lib/training/trainer.py", ["Recipe"])
+    assert missing_code("dreal_lib/actor_critic/critic.py", ["RecurrentCritic.nothing"])
 
 
 def parse(words: list[str]) -> dict:

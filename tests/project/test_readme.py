@@ -48,7 +48,7 @@ def test_own_images(tmp_path):
             [
                 sys.executable,
                 "-c",
-                "from dreal_lib.cli import main; main()",
+                "from book.companion.commands import main; main()",
                 *command.split(),
                 "--data",
                 str(tmp_path / "images"),

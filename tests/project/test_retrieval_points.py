@@ -7,8 +7,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from dreal_lib import paper
-from dreal_lib.retrieval_settings import RetrievalSettings
+from book.companion.papers import dreal
+from dreal_lib.settings.retrieval import RetrievalSettings
 
 TEXT = (Path(__file__).resolve().parents[2] / "book" / "open_points.md").read_text()
 SECTION = re.search(r"^## Instance recognition\n(.*?)(?=^## )", TEXT, re.M | re.S)[1]
@@ -38,8 +38,8 @@ def test_default_and_choices_are_those_of_the_code(field):
 
 def test_the_contradiction_is_listed_with_its_numbers():
     (line,) = [line for line in TEXT.splitlines() if "over + attention the mAP" in line]
-    said = [paper.SECTION_4_2_MARGINS[data].mean_ap.printed for data in ("market", "duke")]
-    before, after = (paper.TABLE_2[method] for method in ("attention", "reinforced"))
+    said = [dreal.SECTION_4_2_MARGINS[data].mean_ap.printed for data in ("market", "duke")]
+    before, after = (dreal.TABLE_2[method] for method in ("attention", "reinforced"))
     table = [
         f"{after[data].mean_ap.value - before[data].mean_ap.value:.1f}"
         for data in ("market", "duke")

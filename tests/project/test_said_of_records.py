@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dreal_lib.compare import compare_scale
-from dreal_lib.environment import PROJECT_ROOT
+from book.companion.results.retrieval_rows import compare_methods
+from book.companion.results.table_1 import compare_networks
+from book.companion.text.runs import trained_network
 from dreal_lib.records import find_records
-from dreal_lib.retrieval_rows import compare_methods
-from dreal_lib.settings import Settings
-from dreal_lib.verdicts import trained_network
+from dreal_lib.runtime.environment import PROJECT_ROOT
+from dreal_lib.settings.dreal import Settings
 
 BOOK = PROJECT_ROOT / "book"
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_the_settings_that_no_run_varies(stored):
 
 
 def test_the_results_that_the_readme_names(stored):
-    photographs = compare_scale(stored, "desktop", "two_cores")
+    photographs = compare_networks(stored, "desktop", "two_cores")
     found = [network.difference("top1_error_pct") for network in photographs.networks]
     verdicts = {difference.verdict for difference in found if difference}
     assert verdicts

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from book.companion.pages.catalogue import PAGES
+from book.companion.reproduction.workflow import reproduce
 from dreal_lib.errors import UserError
-from dreal_lib.parameters import PAGES
 from dreal_lib.recipes import recipe_names
-from dreal_lib.workflow import reproduce
 
 DEFAULTS = {
     "profile": "smoke",

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_run
 
-from dreal_lib.backlog import rows_of
-from dreal_lib.one_batch import BATCH, holders
+from book.companion.reproduction.backlog import rows_of
+from book.companion.reproduction.one_batch import BATCH, holders
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
@@ -31,9 +31,10 @@ PATIENCE_SECONDS = 120
 FRONT = """
 import sys
 sys.executable = "bin/python"
-from dreal_lib import cli, workflow
+from book.companion import commands
+from book.companion.reproduction import workflow
 workflow.load_recipe = lambda row, profile, variant: None
-cli.main()
+commands.main()
 """
 
 DREAL = """

@@ -1,0 +1,1 @@
+"""The book's own apparatus: what its pages, and nothing else, need."""

@@ -1,0 +1,1 @@
+"""Figs. 4 and 5 and ranked lists: where networks look."""

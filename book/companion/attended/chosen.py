@@ -1,0 +1,215 @@
+"""Which images Figs. 4 and 5 show: drawn by lot under a rule that stands on the page.
+
+The paper does not say how its images were chosen; so that nobody's taste decides, groups are
+defined beforehand and images are drawn within them by seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from book.companion.attended.pictures import find_pictures
+from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
+from book.companion.text.tables import columns_first, entries_of
+
+PER_GROUP = 4  # images shown of each group
+DRAW_SEED = 0
+OUTCOMES = ("right in both", "right in reinforced alone", "right in baseline alone")
+SIZES = ("smallest quarter", "middle half", "largest quarter")
+
+Groups = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image: its place in the validation split, class, maps (h, w), box and pixels.
+
+    `box` (x_min, y_min, x_max, y_max, half open) and `pixels` (H, W, 3) uint8 may be None.
+    """
+
+    index: int
+    title: str
+    baseline: np.ndarray
+    reinforced: np.ndarray
+    box: tuple[int, int, int, int] | None
+    pixels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a figure shows.
+
+    Attributes:
+        groups: Images by group; a group may be empty.
+        image_size: Side of what the network saw, pixels.
+        rule: How images were chosen.
+        source: Where pictures come from, or why there are none.
+    """
+
+    groups: dict[str, tuple[Shown, ...]]
+    image_size: int
+    rule: str
+    source: str
+
+
+def outcome_groups(pair: Pair) -> Groups:
+    """Validation images by who predicts them right, each (N,) bool; wrong in both is no group."""
+    before, after = pair.baseline["right"], pair.reinforced["right"]
+    return dict(zip(OUTCOMES, (before & after, ~before & after, before & ~after), strict=True))
+
+
+def size_groups(pair: Pair) -> Groups:
+    """Validation images by the object's share of the image, each (N,) bool; {} without objects."""
+    if not pair.has_objects:
+        return {}
+    share = pair.baseline["cam/object_share"].astype(float)
+    if not np.isfinite(share).any():
+        return {}
+    low, high = np.nanquantile(share, (0.25, 0.75))
+    # NaN (no known object) compares as false, so it is in no group.
+    groups = (share <= low, (share > low) & (share < high), (share >= high) & (share > low))
+    return dict(zip(SIZES, groups, strict=True))
+
+
+def scores_by_size(pairs: Sequence[Pair]) -> dict[str, list[ScoreComparison]]:
+    """Scores of the images of each group of `size_groups`; {} without objects."""
+    groups = size_groups(pairs[0]) if pairs else {}
+    return {name: compare_scores(pairs, member) for name, member in groups.items()}
+
+
+def draw(
+    groups: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    count: int = PER_GROUP,
+    seed: int = DRAW_SEED,
+    skipped: int = 0,
+) -> dict[str, tuple[int, ...]]:
+    """Images of each group, each of another class.
+
+    Args:
+        groups: By name, which images belong to it, (N,) bool.
+        labels: (N,).
+        count: How many of each group; fewer if it has fewer classes.
+        seed: Of the lot.
+        skipped: So many draws are left out, as another figure shows them.
+    """
+    chosen = {}
+    for number, (name, member) in enumerate(groups.items()):
+        generator = np.random.default_rng([seed, number])
+        classes = generator.permutation(np.unique(labels[member]))
+        drawn = [int(generator.choice(np.flatnonzero(member & (labels == c)))) for c in classes]
+        chosen[name] = tuple(drawn[skipped : skipped + count])
+    return chosen
+
+
+def rule_text(
+    groups: Mapping[str, np.ndarray],
+    pair_seed: int,
+    count: int = PER_GROUP,
+    seed: int = DRAW_SEED,
+    skipped: int = 0,
+) -> str:
+    """The rule in words, with each group's size."""
+    sizes = ", ".join(f"{name} ({int(member.sum())} images)" for name, member in groups.items())
+    places = f"{skipped + 1} to {skipped + count}"
+    return (
+        f"Images are chosen by lot (seed {seed}), from the runs of seed {pair_seed}: in each of "
+        f"the groups {sizes} the classes are shuffled, one image is drawn of each, and those at "
+        f"places {places} are shown; fewer if the group has fewer classes."
+    )
+
+
+def outcome_grid(
+    pairs: Sequence[Pair], data_root: Path | None = None, skipped: int = 0
+) -> Grid | None:
+    """Images right in both or in one network alone, of the first pair; None without maps."""
+    return _grid(pairs, data_root, skipped, by_size=False)
+
+
+def size_grid(pairs: Sequence[Pair], data_root: Path | None = None) -> Grid | None:
+    """Images of small, middling and large objects; without objects the next ones by outcome."""
+    if pairs and size_groups(pairs[0]):
+        return _grid(pairs, data_root, 0, by_size=True)
+    return outcome_grid(pairs, data_root, skipped=PER_GROUP)
+
+
+def _grid(
+    pairs: Sequence[Pair], data_root: Path | None, skipped: int, by_size: bool
+) -> Grid | None:
+    if not pairs or not pairs[0].has_maps:
+        return None
+    pair = pairs[0]
+    groups = size_groups(pair) if by_size else outcome_groups(pair)
+    labels = pair.baseline["labels"]
+    chosen = draw(groups, labels, skipped=skipped)
+    wanted = [index for indices in chosen.values() for index in indices]
+    boxes = pair.baseline.get("cam/boxes")
+    pictures = find_pictures(pair.record, labels, wanted, data_root, boxes=boxes)
+    titles = pictures.titles or tuple(pair.baseline.get("titles", ()))
+    return Grid(
+        groups={
+            name: tuple(_shown(pair, index, titles, pictures.images.get(index)) for index in some)
+            for name, some in chosen.items()
+        },
+        image_size=json.loads(str(pair.baseline["cam/settings"]))["image_size"],
+        rule=rule_text(groups, pair.seed, skipped=skipped),
+        source=pictures.source,
+    )
+
+
+def _shown(pair: Pair, index: int, titles: Sequence[str], pixels: np.ndarray | None) -> Shown:
+    label = int(pair.baseline["labels"][index])
+    boxes = pair.baseline.get("cam/boxes")
+    known = boxes is not None and boxes[index, 0] >= 0
+    return Shown(
+        index=index,
+        title=str(titles[label]) if label < len(titles) else f"class {label}",
+        baseline=pair.baseline["cam/maps"][index].astype(np.float32),
+        reinforced=pair.reinforced["cam/maps"][index].astype(np.float32),
+        box=tuple(int(edge) for edge in boxes[index]) if known else None,
+        pixels=pixels,
+    )
+
+
+def choice_sentences(grid: Grid | None) -> list[str]:
+    """How images were chosen and where they come from; nothing without a figure."""
+    if grid is None:
+        return ["There are no maps to choose images for."]
+    empty = [f"No image is {name}." for name, shown in grid.groups.items() if not shown]
+    return [grid.rule, grid.source, *empty]
+
+
+def alt_text(grid: Grid | None) -> str:
+    """The figure for who does not see it; empty without one."""
+    if grid is None:
+        return ""
+    groups = "; ".join(
+        f"{name}: {', '.join(item.title for item in shown) or 'none'}"
+        for name, shown in grid.groups.items()
+    )
+    return f"Heat maps in pairs, baseline above and reinforced below. {groups}."
+
+
+def of_grid(grid: Grid) -> pd.DataFrame:
+    """The heat maps of Figs. 4 and 5, a row a cell.
+
+    Args:
+        grid: From `book.companion.attended.chosen`.
+
+    Returns:
+        Columns group, image (its place in the validation split), title, x_min, y_min, x_max, y_max
+        (the object's box, pixels; empty if unknown), row, column, baseline and reinforced (shares
+        of the map's maximum).
+    """
+    tables = []
+    for group, images in grid.groups.items():
+        for item in images:
+            box = dict(zip(("x_min", "y_min", "x_max", "y_max"), item.box or [""] * 4, strict=True))
+            cells = entries_of(baseline=item.baseline, reinforced=item.reinforced)
+            tables.append(cells.assign(group=group, image=item.index, title=item.title, **box))
+    together = pd.concat(tables, ignore_index=True)
+    return columns_first(together, "group", "image", "title", "x_min", "y_min", "x_max", "y_max")

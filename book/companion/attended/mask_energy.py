@@ -1,0 +1,108 @@
+"""Is attention taken from misleading regions (appendix B.2)? Heat maps against the figures' masks.
+
+Energy is the share of a map's sum that lies on the mask. It is measured on pairs of a query and a
+match that are the same in all runs (`dreal_lib.diagnosis.drawn_queries`), and compared pair by pair
+under the rule of `book.companion.attended.scores`: over seeds if there are several, else over the
+pairs of images.
+"""
+
+import numpy as np
+
+from book.companion.attended.ranked_lists import refuse_other_places
+from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
+from book.companion.results.retrieval_rows import (
+    SetsComparison,
+    against,
+    paired_runs,
+    step_label,
+    steps_of,
+)
+from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
+from dreal_lib.comparison.paired import Difference
+from dreal_lib.comparison.rows import NetworkComparison
+
+
+def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreComparison]]:
+    """The share of maps on the figures, step by step; nothing where no mask is known.
+
+    Raises:
+        UserError: Two runs measured other pairs, or figure data are damaged.
+    """
+    found = []
+    for _, pair in steps_of(comparison):
+        seeds = []
+        for seed, first, second in paired_runs(pair):
+            runs = dict(zip("ab", (first, second), strict=True))
+            arrays = {key: run.figure_data() for key, run in runs.items()}
+            if not all("pairs/energy" in kept for kept in arrays.values()):
+                continue
+            refuse_other_places(runs, arrays, "pairs/query", "pairs/gallery")
+            scores = ({"localization/energy": kept["pairs/energy"]} for kept in arrays.values())
+            seeds.append(Pair(seed, first.origin, first.record, *scores))
+        found += [(pair, score) for score in compare_scores(seeds)]
+    return found
+
+
+def mask_share(comparison: SetsComparison) -> float:
+    """Mean share of the image on the masks of the pairs; NaN without masks."""
+    for run in comparison.runs:
+        arrays = run.figure_data()
+        if "pairs/mask_share" in arrays:
+            return float(arrays["pairs/mask_share"].mean())
+    return float("nan")
+
+
+def energy_table(comparison: SetsComparison) -> Table:
+    """Energy on the mask by step and seed."""
+    columns = ("Difference", "Seed", "Before", "After", "Difference", "95 % interval", "p", "Pairs")
+    rows: list[tuple[Cell, ...]] = []
+    for pair, score in energies(comparison):
+        for seed, one in score.by_seed.items():
+            low_high = _interval(one.difference)
+            means = (f"{one.baseline:.3f}", f"{one.reinforced:.3f}")
+            p = NOTHING if np.isnan(one.p) else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
+            count = f"{one.difference.n} of {one.difference.n + one.undefined}"
+            change = signed(one.difference.mean, 3)
+            head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
+            rows.append((head, str(seed), *means, change, low_high, p, count))
+        if len(score.by_seed) > 1:
+            over, seeds = score.over_seeds, score.by_seed.values()
+            means = tuple(
+                f"{np.mean([getattr(one, m) for one in seeds]):.3f}"
+                for m in ("baseline", "reinforced")
+            )
+            change = (signed(over.mean, 3), _interval(over))
+            head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
+            rows.append((head, "all", *means, *change, NOTHING, f"{over.n} seeds"))
+    rows = rows or [(NOTHING,) * len(columns)]
+    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+
+
+def _interval(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return NOTHING
+    return f"{signed(difference.low, 3)} to {signed(difference.high, 3)}"
+
+
+def energy_sentences(comparison: SetsComparison) -> list[str]:
+    """What the energy on the masks allows to be said of the appendix's claim."""
+    found = energies(comparison)
+    if not found:
+        return [
+            "Not measured here: the set has no masks, the runs kept no maps, or no two of them "
+            "can be compared."
+        ]
+    share = mask_share(comparison)
+    said = [f"A map that is alike everywhere would have {share:.3f} of its energy on the figures."]
+    for pair, score in found:
+        several = len(score.by_seed) > 1
+        scope = "" if several else " One pair of networks says nothing about the method."
+        n = f"{len(score.by_seed)} seeds" if several else f"{score.deciding.n} pairs, 1 seed"
+        answers = {"higher": "yes, more of it lies on them", "lower": "no, less of it does"}
+        answer = answers.get(score.deciding.verdict, "no difference can be claimed")
+        said.append(
+            f"*Does {pair.label} draw maps onto the figures, against {against(pair)}?* Energy "
+            f"{signed(score.deciding.mean, 3)} (95 % interval {_interval(score.deciding)}, n = "
+            f"{n}): {answer}.{scope}"
+        )
+    return said

@@ -1,0 +1,314 @@
+"""The retrieval figure: which images come first, are they right, and where the network looks.
+
+Appendix B.2 supposes that reinforced attention is taken from misleading regions. Pictures are
+chosen by lot (`dreal_lib.diagnosis.ranked` keeps queries drawn from the data's fingerprint; of
+these the first of each outcome is shown); `book.companion.attended.mask_energy` measures the claim.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from book.companion.attended.pictures import RetrievalPictures, find_retrieval_pictures
+from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
+from book.companion.text.tables import NOTHING, Cell, Marked, Table
+from dreal_lib.errors import UserError
+from dreal_lib.records import StoredRecord
+
+Arrays = Mapping[str, np.ndarray]
+
+OUTCOMES = ("right in both", "wrong, then right", "right, then wrong")  # then: + reinforce
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image: its map (h, w) of maximum 1, pixels (H, W, 3) uint8 or None, camera or -1.
+
+    A gallery image also has its similarity, and whether it is right; a query has neither.
+    """
+
+    heat: np.ndarray
+    pixels: np.ndarray | None
+    camera: int
+    similarity: float = float("nan")
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What one network finds for a query.
+
+    Attributes:
+        method: "baseline", "attention" or "reinforced".
+        query: The query.
+        top: The first gallery images, nearest first.
+        first_rank: Of the first right image in the whole gallery.
+        precision: Average precision (step sum) of this query.
+    """
+
+    method: str
+    query: Panel
+    top: tuple[Panel, ...]
+    first_rank: int
+    precision: float
+
+    @property
+    def found(self) -> int:
+        """Right images among the first."""
+        return sum(bool(panel.right) for panel in self.top)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One query of the figure.
+
+    Attributes:
+        outcome: Of `OUTCOMES`; in words `answered`.
+        place, camera: Of the query; a camera is -1 in a set without.
+        matches: Right images in the gallery.
+        size: Of what the network saw, (H, W), pixels.
+        strips: One a method.
+    """
+
+    outcome: str
+    place: int
+    camera: int
+    matches: int
+    size: tuple[int, int]
+    strips: tuple[Strip, ...]
+
+    @property
+    def answered(self) -> str:
+        """The outcome in words that name the networks."""
+        methods = [strip.method for strip in self.strips]
+        return _answered(self.outcome, "attention" if "attention" in methods else "baseline")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """All that the figures show.
+
+    Attributes:
+        by_outcome: A query for each outcome; None where no kept query has it.
+        sentences: How they were chosen, and where pictures come from.
+        origin, scale: Of the runs; empty without any.
+    """
+
+    by_outcome: Mapping[str, Shown | None]
+    sentences: tuple[str, ...]
+    origin: str = "recorded"
+    scale: str = ""
+
+
+def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=None) -> Lists:
+    """The queries to show of the page's data set.
+
+    + reinforce is set against + attention or, where that was not run, against the baseline.
+
+    Args:
+        comparison: Of one data set.
+        shown_seed: Of the runs whose lists are shown; "first": the first that there is.
+        data_root: The reader's own copy of the set, or None.
+
+    Raises:
+        UserError: The runs kept other queries, figure data are damaged, or `data_root` is not the
+            runs' set.
+    """
+    (part,) = comparison.parts
+    runs = {
+        method: {run.record.seed: run for run in row.runs}
+        for method, row in by_method(part).items()
+    }
+    first = next((m for m in ("attention", "baseline") if runs[m].keys() & runs["reinforced"]), "")
+    seeds = sorted(runs[first].keys() & runs["reinforced"].keys()) if first else []
+    seed = next((s for s in seeds if shown_seed in ("first", s)), None)
+    if seed is None:
+        return _nothing("There is no pair of runs to choose queries from yet.")
+    chosen = {method: by_seed[seed] for method, by_seed in runs.items() if seed in by_seed}
+    arrays = {method: run.figure_data() for method, run in chosen.items()}
+    if not all("cam/top" in found for found in arrays.values()):
+        return _nothing(
+            "These runs hold no maps: they were made without pytorch-grad-cam, or before ranked "
+            "lists were kept. Run them again to see them."
+        )
+    refuse_other_places(chosen, arrays, "kept/place")
+    groups = _outcomes(arrays[first], arrays["reinforced"])
+    drawn = {name: next(iter(np.flatnonzero(group)), None) for name, group in groups.items()}
+    wanted = [number for number in drawn.values() if number is not None]
+    pictures = _pictures(chosen["reinforced"], arrays, wanted, data_root)
+    return Lists(
+        {
+            name: None if number is None else _shown(name, int(number), arrays, pictures)
+            for name, number in drawn.items()
+        },
+        (_rule(groups, first, seed), pictures.source),
+        chosen["reinforced"].origin,
+        comparison.scale,
+    )
+
+
+def _nothing(reason: str) -> Lists:
+    return Lists(dict.fromkeys(OUTCOMES), (reason,))
+
+
+def refuse_other_places(
+    runs: Mapping[str, StoredRecord], arrays: Mapping[str, Arrays], *names: str
+) -> None:
+    """Refuses runs that kept other images, by name; both arguments have the same keys."""
+    methods = list(arrays)
+    for method in methods[1:]:
+        if any(not np.array_equal(arrays[methods[0]][n], arrays[method][n]) for n in names):
+            raise UserError(
+                f"{runs[methods[0]].path} and {runs[method].path} kept other images; run both "
+                "again on one set"
+            )
+
+
+def _outcomes(first: Arrays, second: Arrays) -> dict[str, np.ndarray]:
+    before, after = (arrays["kept/right"][:, 0] for arrays in (first, second))
+    return dict(zip(OUTCOMES, (before & after, ~before & after, before & ~after), strict=True))
+
+
+def _answered(outcome: str, first: str) -> str:
+    before, after = LABELS[first], LABELS["reinforced"]
+    words = (
+        f"that both {before} and {after} answer right",
+        f"that {before} answers wrong and {after} right",
+        f"that {before} answers right and {after} wrong",
+    )
+    return dict(zip(OUTCOMES, words, strict=True))[outcome]
+
+
+def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
+    total = len(next(iter(groups.values())))
+    sizes = "; ".join(
+        f"{int(group.sum())} {_answered(name, first)}" for name, group in groups.items()
+    )
+    wrong = total - sum(int(group.sum()) for group in groups.values())
+    return (
+        f"Every run keeps the same {total} queries, drawn by lot from the data's fingerprint. "
+        f"A query is answered right if the nearest image is. Of seed {seed} there are {sizes}; "
+        f"{wrong} that both answer wrong. Of each of the first three the query drawn first is "
+        "shown."
+    )
+
+
+def _pictures(
+    run: StoredRecord, arrays: Mapping[str, Arrays], wanted: Sequence[int], data_root
+) -> RetrievalPictures:
+    tops = np.concatenate([found["kept/top"][wanted].ravel() for found in arrays.values()])
+    queries = next(iter(arrays.values()))["kept/place"][wanted].tolist()
+    gallery = sorted(set(tops[tops >= 0].tolist()))
+    return find_retrieval_pictures(run.record, queries, gallery, data_root)
+
+
+def _shown(
+    outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: RetrievalPictures
+) -> Shown:
+    one = arrays["reinforced"]
+    height, width = json.loads(str(one["cam/settings"]))["image_size"]
+    return Shown(
+        outcome=outcome,
+        place=int(one["kept/place"][number]),
+        camera=int(one["kept/camera"][number]),
+        matches=int(one["kept/matches"][number]),
+        size=(height, width),
+        strips=tuple(_strip(method, number, found, pictures) for method, found in arrays.items()),
+    )
+
+
+def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures) -> Strip:
+    place = int(arrays["kept/place"][number])
+    top = tuple(
+        Panel(
+            arrays["cam/top"][number, rank].astype(np.float32),
+            pictures.gallery.get(int(gallery)),
+            int(arrays["kept/top_camera"][number, rank]),
+            float(arrays["kept/similarity"][number, rank]),
+            bool(arrays["kept/right"][number, rank]),
+        )
+        for rank, gallery in enumerate(arrays["kept/top"][number])
+        if gallery >= 0
+    )
+    query = Panel(
+        arrays["cam/query"][number].astype(np.float32),
+        pictures.query.get(place),
+        int(arrays["kept/camera"][number]),
+    )
+    (valid,) = np.flatnonzero(arrays["queries/place"] == place)
+    return Strip(
+        method,
+        query,
+        top,
+        int(arrays["queries/first_rank"][valid]),
+        float(arrays["queries/average_precision"][valid]),
+    )
+
+
+def caption(shown: Shown) -> str:
+    """The caption of one query's figure."""
+    return (
+        f"A query {shown.answered}, and the {len(shown.strips[0].top)} gallery images "
+        "nearest to it, by network. Framed solid with a tick: the same identity; dashed with a "
+        "cross: another. The number is the cosine similarity, c the camera. Below each image its "
+        "Grad-CAM heat map for the similarity to the query; below the query that for the "
+        "similarity to the image ranked first."
+    )
+
+
+def alt_text(shown: Shown) -> str:
+    """The figure for who does not see it."""
+    lists = "; ".join(
+        f"{LABELS[strip.method]}: "
+        + ", ".join("right" if panel.right else "wrong" for panel in strip.top)
+        for strip in shown.strips
+    )
+    return f"Rows of images with heat maps for a query {shown.answered}. Ranked {lists}."
+
+
+def lists_table(lists: Lists) -> Table:
+    """The numbers of the queries shown."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            shown.answered.removeprefix("that "),
+            Marked(LABELS[strip.method], lists.origin, lists.scale),
+            str(strip.first_rank),
+            f"{strip.found} of {len(strip.top)}",
+            str(shown.matches),
+            f"{100 * strip.precision:.1f}",
+        )
+        for shown in lists.by_outcome.values()
+        if shown is not None
+        for strip in shown.strips
+    ]
+    columns = ("Query", "Network", "First right at", "Right", "In the gallery", "AP")
+    rows = rows or [(NOTHING,) * len(columns)]
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+
+
+def of_query(shown: Shown) -> pd.DataFrame:
+    """A query's ranked lists, a row an image.
+
+    Args:
+        shown: From `book.companion.attended.ranked_lists`.
+
+    Returns:
+        Columns method, query (its place in the split), rank (from 1), similarity, right, camera
+        (empty in a set without cameras).
+    """
+    rows = [
+        {
+            "method": strip.method,
+            "query": shown.place,
+            "rank": rank,
+            "similarity": panel.similarity,
+            "right": panel.right,
+            "camera": panel.camera if panel.camera >= 0 else "",
+        }
+        for strip in shown.strips
+        for rank, panel in enumerate(strip.top, start=1)
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Figs. 2 and 3, and spatial maps."""

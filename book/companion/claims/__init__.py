@@ -1,0 +1,1 @@
+"""The papers' statements and what our runs say of each."""

@@ -1,0 +1,1 @@
+"""Fig. 6 and what it says of critics."""

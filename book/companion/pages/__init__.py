@@ -1,0 +1,1 @@
+"""What a notebook begins and ends with: parameters, runs, provenance."""

@@ -1,0 +1,169 @@
+"""How a page was made: the lines at its end, from its parameters and records alone.
+
+Nothing here depends on the machine or the moment at which the page is put together, so a page made
+twice from the same records is the same.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from book.companion.pages.catalogue import PAGES, Parameters
+from book.companion.text.tables import Marked, Table
+from dreal_lib.records import IdentityFacts, Record, StoredRecord
+from dreal_lib.runtime.environment import PROJECT_ROOT
+
+_WITHOUT_RUNS = {
+    "fig_1": "the library's code alone, by `book/companion/schematic/plan.py` and "
+    "`book/companion/schematic/figure.py`",
+    "cost": "`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
+    "`book/companion/results/costs.py`",
+}
+
+
+def footer_markdown(
+    page: str,
+    parameters: Parameters,
+    runs: Sequence[StoredRecord],
+    stopped: Sequence[StoredRecord] = (),
+) -> str:
+    """The footer of a page.
+
+    Args:
+        page: Name of the notebook.
+        parameters: What it was given.
+        runs: The runs that its numbers come from.
+        stopped: Runs left out because they were stopped early.
+    """
+    lines = [f"- Made by: `{page_command(page, parameters)}`"]
+    left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
+    if not runs:
+        return "\n".join([*lines, f"- Records: none at scale {parameters.scale}", *left_out])
+    records = [run.record for run in runs]
+    lines += [
+        f"- Records: {_counted(runs)}",
+        f"- Data: {_each(_data(r) for r in records)}",
+        f"- Commit: {_each(_commit(r) for r in records)}",
+        f"- Hardware: {_each(_hardware(r) for r in records)}",
+        f"- Software: {_each(_software(r) for r in records)}",
+        f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
+        "include other load on the machine; compare the benchmarks, not these.",
+    ]
+    lines += left_out
+    commands = "\n".join(dict.fromkeys(r.command for r in records))
+    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
+
+
+def footer_without_runs(page: str, parameters: Parameters) -> str:
+    """The footer of a page that no training run enters.
+
+    Args:
+        page: Name of the notebook.
+        parameters: What it was given.
+    """
+    values = {key: getattr(parameters, key) for key in PAGES[page]}
+    given = "".join(f" -p {key}={value}" for key, value in values.items() if value is not None)
+    return (
+        f"- Made by: `dreal execute book/notebooks/{page}.py {page}.ipynb{given}`\n"
+        f"- Made from: {_WITHOUT_RUNS[page]}; no training run enters this page"
+    )
+
+
+def page_command(page: str, parameters: Parameters) -> str:
+    """The command that makes the page again."""
+    source = f"book/notebooks/{page}.py"
+    variant = "default" if parameters.every_variant else parameters.variant or "none"
+    given = {"profile": parameters.profile, "variant": variant}
+    if parameters.seeds is not None:
+        given["seeds"] = "[" + ",".join(str(seed) for seed in parameters.seeds) + "]"
+    given["results"] = parameters.results
+    if "network" in PAGES[page]:
+        given["network"] = parameters.network
+    for name in ("shade", "shown_seed"):
+        if name in PAGES[page] and getattr(parameters, name) != getattr(Parameters(), name):
+            given[name] = str(getattr(parameters, name))
+    if parameters.records_root is not None:
+        given["records_root"] = _shown(parameters.records_root)
+    options = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    return shlex.join(["dreal", "execute", source, f"{page}.ipynb", *options])
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "1 h 02 min", "3 min 05 s", "12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _run_table(runs: Sequence[StoredRecord]) -> Table:
+    rows = tuple(
+        (
+            Marked(run.record.recipe, run.origin, run.record.scale),
+            str(run.record.seed),
+            run.record.recipe_hash[:8],
+            duration(run.record.wall_seconds),
+            f"{run.record.images_per_second:.0f}",
+            "—" if run.record.peak_memory_mib is None else f"{run.record.peak_memory_mib:.0f}",
+        )
+        for run in runs
+    )
+    columns = ("Recipe", "Seed", "Hash", "Time", "Images/s", "MiB")
+    return Table(columns, rows, frozenset(range(1, 6)))
+
+
+def _counted(runs: Sequence[StoredRecord]) -> str:
+    folders: dict[tuple[str, str], int] = {}
+    for run in runs:
+        # <root>/<scale>/<recipe>/seed0.json
+        scale_folder = run.path.parents[run.record.recipe.count("/") + 1]
+        key = (run.origin, _shown(scale_folder))
+        folders[key] = folders.get(key, 0) + 1
+    return ", ".join(f"{n} {origin} in `{folder}`" for (origin, folder), n in folders.items())
+
+
+def _data(record: Record) -> str:
+    data = record.data
+    if isinstance(data, IdentityFacts):
+        seen = f"{data.cameras} cameras" if data.cameras else "no cameras"
+        return (
+            f"{data.name}, {data.train_identities:,} training identities, {seen}, "
+            f"{data.train_images:,} training, {data.query_images:,} query and "
+            f"{data.gallery_images:,} gallery images, fingerprint `{data.fingerprint[:12]}`"
+        )
+    return (
+        f"{data.name}, {data.classes} classes, {data.train_images:,} + {data.val_images:,} images, "
+        f"fingerprint `{data.fingerprint[:12]}`"
+    )
+
+
+def _commit(record: Record) -> str:
+    if record.git.commit is None:
+        return "none (not run in a clone)"
+    state = {True: "clean", False: "and code besides it", None: "state unknown"}
+    return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
+
+
+def _hardware(record: Record) -> str:
+    hardware = record.hardware
+    names = [hardware.device_name]
+    if hardware.cpu_name != hardware.device_name:
+        names.append(hardware.cpu_name)
+    cores = f"{hardware.cpu_count} core{'' if hardware.cpu_count == 1 else 's'}"
+    return f"{' with '.join(names)}, {cores}"
+
+
+def _software(record: Record) -> str:
+    named = ("python", "torch", "torchvision")
+    return ", ".join(f"{name} {record.versions[name]}" for name in named if name in record.versions)
+
+
+def _each(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _shown(path: Path) -> str:
+    """Relative to the project where it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)

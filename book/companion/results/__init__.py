@@ -1,0 +1,1 @@
+"""Tables of errors, scores and costs."""

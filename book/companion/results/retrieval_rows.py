@@ -1,0 +1,193 @@
+"""Runs of instance recognition sorted into the rows of Table 2, one part a data set.
+
+Here a variant of a profile is another data set. On each, "+ attention" is compared with the
+baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparison.rows`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from book.companion.text.runs import missing_runs, trained_network
+from dreal_lib.comparison import rows as compare
+from dreal_lib.comparison.rows import NetworkComparison, Row
+from dreal_lib.comparison.variations import VariationComparison
+from dreal_lib.errors import UserError
+from dreal_lib.records import StoredRecord, scale_name
+
+PAGES = ("table_2", "retrieval")  # the notebooks that show these runs
+METHODS = ("baseline", "attention", "reinforced")
+LABELS = {"baseline": "baseline", "attention": "+ attention", "reinforced": "+ reinforce"}
+STEPS = (("baseline", "attention"), ("attention", "reinforced"))
+
+
+# The data sets of each profile, by variant: a table has rows for them, run or not.
+SETS: dict[str, dict[str | None, str]] = {
+    "smoke": {None: "rendered figures"},
+    "desktop": {"omniglot": "Omniglot", "grocery": "Grocery Store"},
+    "paper": {
+        None: "Market-1501",
+        "dukemtmc": "DukeMTMC-reID",
+        "cuhk03_labelled": "CUHK03 (labelled)",
+        "cuhk03_detected": "CUHK03 (detected)",
+        "msmt17": "MSMT17",
+    },
+}
+
+
+@dataclass(frozen=True)
+class SetsComparison:
+    """The runs of a page, one part a data set.
+
+    Attributes:
+        scale: What the page calls its scale: the profile, or profile and variant.
+        parts: Each set's rows; `networks` of a part are the steps of `STEPS`.
+    """
+
+    scale: str
+    parts: tuple[VariationComparison, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for part in self.parts for row in part.rows]
+
+    @property
+    def runs(self) -> list[StoredRecord]:
+        return [run for part in self.parts for run in part.runs]
+
+
+def recipe_of(method: str) -> str:
+    """The recipe of a row of Table 2."""
+    return f"table_2/resnet50_{method}"
+
+
+def compare_methods(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None
+) -> VariationComparison:
+    """The three rows of one data set.
+
+    Raises:
+        UserError: If the seeds of a row are not alike, or two rows on the same data differ in more
+            than network and method.
+    """
+    rows = {
+        method: compare.row_of(stored, profile, variant, recipe_of(method)) for method in METHODS
+    }
+    pairs = tuple(
+        NetworkComparison(second, LABELS[second], rows[first], rows[second])
+        for first, second in STEPS
+    )
+    for pair in pairs:
+        if pair.pairable:
+            _refuse_other_changes(pair.baseline.runs[0], pair.reinforced.runs[0])
+    return VariationComparison(profile, variant, pairs)
+
+
+def _refuse_other_changes(first: StoredRecord, second: StoredRecord) -> None:
+    own = ("name", "network", "method", "seed")
+    settings = [
+        {key: value for key, value in run.record.settings.items() if key not in own}
+        for run in (first, second)
+    ]
+    keys = sorted(settings[0].keys() | settings[1].keys())
+    others = [key for key in keys if settings[0].get(key) != settings[1].get(key)]
+    if others:
+        raise UserError(
+            f"records {first.path} and {second.path} may differ in network and method alone, but "
+            f"differ in {', '.join(others)}; run the older of the two again"
+        )
+
+
+def compare_sets(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None, every: bool = False
+) -> SetsComparison:
+    """The runs of one scale, or with `every` of each variant of the profile; errors as above.
+
+    Variants that the table expects (`SETS`) have a part even without a run.
+    """
+    if not every:
+        part = compare_methods(stored, profile, variant)
+        return SetsComparison(scale_name(profile, variant), (part,))
+    found = {
+        run.record.variant
+        for run in stored
+        if run.record.profile == profile and run.record.task == "retrieval"
+    }
+    named = {v for v in found if not (v or "").startswith("custom")}  # of those no two are alike
+    expected = SETS.get(profile, {})
+    more = sorted(named - expected.keys(), key=str)
+    parts = (compare_methods(stored, profile, v) for v in (*expected, *more))
+    return SetsComparison(profile, tuple(parts))
+
+
+def label_of(part: VariationComparison) -> str:
+    """What a data set is called in a table."""
+    known = SETS.get(part.profile, {}).get(part.variant)
+    names = dict.fromkeys(run.record.data.name for run in part.runs)
+    return known or ", ".join(names) or part.scale
+
+
+def by_method(part: VariationComparison) -> dict[str, Row]:
+    """The rows of a set."""
+    return dict(zip(METHODS, part.rows, strict=True))
+
+
+def steps_of(
+    comparison: SetsComparison,
+) -> Iterator[tuple[VariationComparison, NetworkComparison]]:
+    """Each step of each data set."""
+    return ((part, pair) for part in comparison.parts for pair in part.networks)
+
+
+def step_label(pair: NetworkComparison) -> str:
+    """What is subtracted from what, e.g. "reinforce less attention"."""
+    return " less ".join(name.removeprefix("+ ") for name in (pair.label, against(pair)))
+
+
+def against(pair: NetworkComparison) -> str:
+    """What the second row of a step is compared with."""
+    return LABELS[next(first for first, second in STEPS if second == pair.network)]
+
+
+def paired_runs(pair: NetworkComparison) -> list[tuple[int, StoredRecord, StoredRecord]]:
+    """The runs of a step, seed by seed; none where they cannot be paired."""
+    if not pair.pairable:
+        return []
+    second = {run.record.seed: run for run in pair.reinforced.runs}
+    return [
+        (run.record.seed, run, second[run.record.seed])
+        for run in pair.baseline.runs
+        if run.record.seed in second
+    ]
+
+
+def facts(comparison: SetsComparison) -> list[str]:
+    """What each set's runs were made on."""
+    said = []
+    for part in comparison.parts:
+        if not part.runs:
+            said.append(f"{label_of(part)} (scale {part.scale}): not run.")
+            continue
+        records = [run.record for run in part.runs]
+        data, settings = records[0].data, records[0].settings
+        height, width = settings["image_size"]
+        networks = _distinct(trained_network(record) for record in records)
+        cameras = f"{data.cameras} cameras" if data.cameras else "no cameras"
+        said.append(
+            f"{label_of(part)} (scale {part.scale}): {data.train_images:,} images of "
+            f"{data.train_identities:,} identities for training; {data.query_images:,} queries and "
+            f"{data.gallery_images:,} gallery images of other identities, {cameras}; {height} x "
+            f"{width} px; {_distinct(str(r.last.epoch) for r in records)} epochs; {networks}."
+        )
+    return said
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def missing(
+    comparison: SetsComparison, seeds: Iterable[int] | None = None, data_root: str = "DATA"
+) -> list[str]:
+    """The commands that would make the runs which the table lacks."""
+    seeds = None if seeds is None else list(seeds)
+    return [c for part in comparison.parts for c in missing_runs(part, seeds, data_root)]

@@ -1,0 +1,236 @@
+"""Table 1, part by part: the paper's errors, the costs, and what our own runs measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from book.companion.papers import dreal
+from book.companion.papers.published import Errors, Published
+from book.companion.text.differences import (
+    by_seed_text,
+    difference_text,
+    interval_text,
+    marked,
+    summary_text,
+    verdict_sentence,
+)
+from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
+from dreal_lib.comparison import rows as compare
+from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
+from dreal_lib.records import StoredRecord
+
+REINFORCED = "+ reinforced"
+ERRORS = ("Top-1 last", "Top-1 best", "Top-5 last", "Top-5 best")
+DIFFERENCES = (
+    (ERRORS[0], "top1_error_pct", "last"),
+    (ERRORS[1], "top1_error_pct", "best"),
+    (ERRORS[2], "top5_error_pct", "last"),
+)
+
+
+def compare_networks(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None
+) -> ScaleComparison:
+    """Sort the runs of one scale into the rows of Table 1; errors as `rows.compare_scale`'s."""
+    labels = {name: row.label for name, row in dreal.TABLE_1.items()}
+    return compare.compare_scale(stored, profile, variant, table="table_1", networks=labels)
+
+
+class NetworkCosts(Protocol):
+    """What a network costs: parameters, and multiply-accumulates in units of 1e9."""
+
+    true_parameters: int
+    paper_parameters: int
+    gmacs: float
+    reinforced_true_parameters: int
+    reinforced_paper_parameters: int
+    reinforced_gmacs: float
+    reinforced_paper_gmacs: float
+
+
+def published_errors() -> Table:
+    """The errors of Table 1 as printed, and the difference that they mean."""
+    rows = []
+    for row in dreal.TABLE_1.values():
+        changes = [
+            signed(getattr(row.reinforced, k).value - getattr(row.self_implemented, k).value, 3)
+            for k in ("top1", "top5")
+        ]
+        errors = (row.official, row.self_implemented, row.reinforced)
+        rows.append((row.label, *(_printed_pair(e) for e in errors), " / ".join(changes)))
+    published = (Marked(name, "published") for name in ("Official", "Self impl.", "Reinforced"))
+    columns = ("Network", *published, Marked("Difference", "computed"))
+    return Table(columns, tuple(rows), frozenset(range(1, 5)))
+
+
+def costs(by_network: Mapping[str, NetworkCosts]) -> Table:
+    """Parameters and GFLOPs: printed, counted in the paper's convention, and true.
+
+    Args:
+        by_network: What the networks really cost, by the library's name.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for name, row in dreal.TABLE_1.items():
+        ours = by_network[name]
+        rows += [
+            (
+                row.label,
+                *_counts(row.cost.parameters, ours.paper_parameters, ours.true_parameters),
+                *_flops(row.cost.gflops, ours.gmacs, ours.gmacs),
+            ),
+            (
+                "+ critics",
+                *_counts(
+                    row.reinforced_cost.parameters,
+                    ours.reinforced_paper_parameters,
+                    ours.reinforced_true_parameters,
+                ),
+                *_flops(
+                    row.reinforced_cost.gflops, ours.reinforced_paper_gmacs, ours.reinforced_gmacs
+                ),
+            ),
+        ]
+    counts = [
+        cell
+        for count in ("Params", "GFLOPs")
+        for cell in (
+            Marked(f"{count} printed", "published"),
+            Marked(f"{count} their way", "computed"),
+            Marked(f"{count} true", "computed"),
+        )
+    ]
+    return Table(("Network", *counts), tuple(rows), frozenset(range(1, 7)))
+
+
+def our_errors(comparison: ScaleComparison) -> Table:
+    """Our errors at one scale: mean and spread over seeds, of the last and the best epoch.
+
+    At the paper's own scale its numbers stand beside them; at any other they do not.
+    """
+    beside = compare.is_paper_scale(comparison)
+    rows = []
+    for network in comparison.networks:
+        published = dreal.TABLE_1[network.network]
+        own = (published.self_implemented, published.reinforced)
+        for row, printed in zip((network.baseline, network.reinforced), own, strict=True):
+            name = network.label if row is network.baseline else REINFORCED
+            cells = [
+                summary_text(row.summary(metric, epoch))
+                for metric in ("top1_error_pct", "top5_error_pct")
+                for epoch in ("last", "best")
+            ]
+            paper_cells = (_printed_pair(printed),) if beside else ()
+            head = marked(name, row, comparison.scale)
+            rows.append((head, *cells, *paper_cells, str(len(row.seeds))))
+    paper_column = (Marked("Paper", "published"),) if beside else ()
+    columns = ("Network", *ERRORS, *paper_column, "n")
+    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+
+
+def our_differences(comparison: ScaleComparison) -> Table:
+    """Reinforced minus baseline, paired by seed: each seed, their mean, its 95 % interval.
+
+    A line for each network and error; one of dashes where there is no pair.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for network in comparison.networks:
+        head = _paired_label(network, comparison.scale)
+        if not network.seeds:
+            rows.append((head, *[NOTHING] * 4))
+        for error, metric, epoch in DIFFERENCES * bool(network.seeds):
+            found = network.difference(metric, epoch)
+            by_seed = by_seed_text(network.differences(metric, epoch))
+            rows.append((head, error, by_seed, difference_text(found), interval_text(found)))
+    columns = ("Network", "Error", "By seed", "Mean", "95 % interval")
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+
+
+def overview(comparisons: Sequence[ScaleComparison]) -> Table:
+    """Top-1 error of the last epoch at several scales, for the networks that were run there."""
+    rows = []
+    for comparison in comparisons:
+        for network in comparison.networks:
+            pair = (network.baseline, network.reinforced)
+            run = next((row for row in pair if row.runs), None)
+            if run is None:
+                continue
+            difference = network.difference("top1_error_pct")
+            cells = (
+                *(summary_text(row.summary("top1_error_pct")) for row in pair),
+                difference_text(difference),
+                interval_text(difference),
+            )
+            head = marked(comparison.scale, run, comparison.scale)
+            rows.append((head, network.label, *cells, str(difference.n if difference else 0)))
+    columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "95 % interval", "Pairs")
+    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+
+
+def _printed_pair(errors: Errors) -> str:
+    return f"{errors.top1.printed} / {errors.top5.printed}"
+
+
+def _counts(printed: Published, convention: int, true: int) -> tuple[str, ...]:
+    return (printed.printed, f"{convention / 1e6:.4f}", f"{true / 1e6:.4f}")
+
+
+def _flops(printed: Published | None, convention: float, true: float) -> tuple[str, ...]:
+    return (printed.printed if printed else NOTHING, f"{convention:.4f}", f"{true:.4f}")
+
+
+def _paired_label(network: NetworkComparison, scale: str) -> Cell:
+    if not network.pairable:
+        return network.label
+    return marked(network.label, network.baseline, scale)
+
+
+def verdicts(comparison: ScaleComparison) -> list[str]:
+    """What may be said of top-1, over several networks and one by one; then of top-5.
+
+    Args:
+        comparison: The runs of one scale.
+    """
+    paired = [network for network in comparison.networks if network.seeds]
+    if not paired:
+        return [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
+    sentences = [
+        verdict_sentence(network.label, network.difference("top1_error_pct")) for network in paired
+    ]
+    if len(paired) > 1:
+        sentences.insert(0, _over_networks(comparison, paired))
+    return [*sentences, _on_top5(paired)]
+
+
+def _over_networks(comparison: ScaleComparison, paired: Sequence[NetworkComparison]) -> str:
+    averaged = comparison.averaged
+    left_out = [network.label for network in paired if network not in averaged]
+    subject = "Mean of " + ", ".join(network.label for network in averaged)
+    if left_out:
+        subject += f" (without {', '.join(left_out)}, with fewer seeds)"
+    return verdict_sentence(subject, comparison.difference("top1_error_pct"))
+
+
+def _on_top5(paired: Sequence[NetworkComparison]) -> str:
+    claims = {"lower": "errs less", "higher": "errs more"}
+    said = [
+        f"{network.label} {claims[found.verdict]}, by {signed(found.mean)} points (95 % interval "
+        f"{signed(found.low)} to {signed(found.high)}, n = {found.n})"
+        for network in paired
+        if (found := network.difference("top5_error_pct")) and found.verdict in claims
+    ]
+    return "Top-5 error, by the same rule: reinforced, " + (
+        "; ".join(said) + "." if said else "no network can be claimed to err less or more."
+    )
+
+
+def published_gain_sentence() -> str:
+    """By how much the paper's reinforced networks err less than its baselines."""
+    gains = [
+        row.self_implemented.top1.value - row.reinforced.top1.value
+        for row in dreal.TABLE_1.values()
+    ]
+    fewer = sum(gain > 0 for gain in gains)
+    return (
+        f"In the paper {fewer} of {len(gains)} reinforced networks err less than their baseline, "
+        f"by {min(gains):.2f} to {max(gains):.2f} points of top-1 error. It gives one number a "
+        "network and no spread."
+    )

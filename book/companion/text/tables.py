@@ -1,0 +1,106 @@
+"""Tables as text, and the mark that says where a number comes from.
+
+Published, computed here, recorded (committed with the project) or re-run (made on this machine):
+the mark stands at the head of the column or of the row that it holds for, and below each table a
+line explains the marks in use.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Origin = Literal["published", "computed", "recorded", "re-run"]
+
+MARKS: dict[Origin, str] = {"published": "†", "computed": "○", "recorded": "●", "re-run": "▲"}
+NOTHING = "—"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A text with an origin; `scale` tells recorded and re-run ones apart further."""
+
+    text: str
+    origin: Origin
+    scale: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}\N{NO-BREAK SPACE}{MARKS[self.origin]}"
+
+
+Cell = str | Marked
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text; the columns (by number) in `numeric` are set to the right, unbroken."""
+
+    columns: tuple[Cell, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numeric: frozenset[int] = field(default_factory=frozenset)
+
+    def to_markdown(self) -> str:
+        """A pipe table as Markdown extensions read it."""
+        from tabulate import tabulate  # not at the top: a machine that only trains lacks it
+
+        def text(column: int, cell: Cell) -> str:
+            escaped = str(cell).replace("|", r"\|")
+            return escaped.replace(" ", "\N{NO-BREAK SPACE}") if column in self.numeric else escaped
+
+        return tabulate(
+            [[text(i, cell) for i, cell in enumerate(row)] for row in self.rows],
+            headers=[str(name) for name in self.columns],
+            tablefmt="pipe",
+            colalign=["right" if i in self.numeric else "left" for i in range(len(self.columns))],
+            disable_numparse=True,
+        )
+
+    def legend(self) -> str:
+        """One line that explains the marks used, e.g. "† published; ● recorded (smoke)"."""
+        meanings = {
+            (cell.origin, cell.scale): f"{MARKS[cell.origin]} {cell.origin}"
+            + (f" ({cell.scale})" if cell.scale else "")
+            for row in (self.columns, *self.rows)
+            for cell in row
+            if isinstance(cell, Marked)
+        }
+        order = list(MARKS)
+        keys = sorted(meanings, key=lambda key: (order.index(key[0]), key[1]))
+        return "; ".join(meanings[key] for key in keys)
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with its sign, a true minus, and no negative zero: "+0.40", "0.00"."""
+    text = f"{abs(value):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else MINUS) + text
+
+
+def defined(value: float, with_sign: bool = False) -> str:
+    """A number to two digits, or a dash where it is undefined (NaN)."""
+    if math.isnan(value):
+        return NOTHING
+    return signed(value) if with_sign else f"{value:.2f}"
+
+
+def spread_text(spread: float | None) -> str:
+    """A standard deviation, or a dash where one seed has none."""
+    return NOTHING if spread is None else f"{spread:.2f}"
+
+
+AXES = {1: ("channel",), 2: ("row", "column")}
+
+
+def entries_of(**arrays: np.ndarray) -> pd.DataFrame:
+    """Arrays of one shape, a row an entry, with its place."""
+    shape = next(iter(arrays.values())).shape
+    places = dict(zip(AXES[len(shape)], np.indices(shape).reshape(len(shape), -1), strict=True))
+    return pd.DataFrame(places | {name: array.ravel() for name, array in arrays.items()})
+
+
+def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return table[[*columns, *(name for name in table.columns if name not in columns)]]

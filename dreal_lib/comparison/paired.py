@@ -1,0 +1,85 @@
+"""Differences paired by seed, and the rule for a claim.
+
+The two-sided 95 % interval of Student's t around the mean of the paired differences must leave out
+zero. With one seed there is no interval and no claim.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation over seeds; the latter is None for one seed."""
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Reinforced minus baseline, paired by seed; errors below zero mean that it errs less.
+
+    `low` and `high` bound the mean at 95 %; None where the rule allows no claim to be tried (one
+    seed, or differences that agree to the last digit).
+    """
+
+    mean: float
+    spread: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> Literal["lower", "higher", "undecided", "untried"]:
+        """Which claim about the reinforced network's number the rule allows."""
+        if self.low is None or self.high is None:
+            return "untried"
+        if self.high < 0:
+            return "lower"
+        return "higher" if self.low > 0 else "undecided"
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """Mean and spread of the values of several seeds; None of none."""
+    if not values:
+        return None
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(statistics.fmean(values), spread, len(values))
+
+
+def paired_difference(
+    baseline: Mapping[int, float], reinforced: Mapping[int, float]
+) -> Difference | None:
+    """Reinforced minus baseline over the seeds that both have; None if there is none.
+
+    Args:
+        baseline: Value by seed.
+        reinforced: Value by seed.
+    """
+    seeds = sorted(baseline.keys() & reinforced.keys())
+    return _difference([reinforced[seed] - baseline[seed] for seed in seeds])
+
+
+def _difference(differences: Sequence[float]) -> Difference | None:
+    summary = summarise(differences)
+    if summary is None:
+        return None
+    if not summary.spread:  # one seed, or no spread at all: nothing to build an interval from
+        return Difference(summary.mean, summary.spread, summary.n, None, None)
+    half = _t_quantile(summary.n - 1) * summary.spread / math.sqrt(summary.n)
+    mean = summary.mean
+    return Difference(mean, summary.spread, summary.n, mean - half, mean + half)
+
+
+def _t_quantile(degrees_of_freedom: int) -> float:
+    # Not at the top: a machine that only trains has no scipy.
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + CONFIDENCE / 2, degrees_of_freedom))

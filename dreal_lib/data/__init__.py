@@ -1,0 +1,1 @@
+"""Prepared image sets, read and batched."""

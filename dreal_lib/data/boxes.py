@@ -1,0 +1,200 @@
+"""Where the objects are in evaluated images: boxes and masks of a prepared set, cut as the images.
+
+    ROOT/boxes.csv            file,x_min,y_min,x_max,y_max in pixels of the stored image, half open
+    ROOT/masks/<file>.png     0 or 255, the object's visible pixels
+
+Boxes are drawn as regions on the stored image's grid, and every region passes through the resizing
+and cropping that evaluated images do (`dreal_lib.data.cache`, `dreal_lib.data.batches`); a pixel
+belongs to the object if at least half of it does. Several boxes of a file are one region.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as vision
+
+from dreal_lib.data.batches import Crops
+from dreal_lib.data.images import Split
+from dreal_lib.errors import UserError
+
+BOXES = "boxes.csv"
+MASKS = "masks"
+CORNERS = ("x_min", "y_min", "x_max", "y_max")
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The objects of B images as the network sees them, empty where none is known.
+
+    Attributes:
+        box: (B, H, W) bool; around the mask where a file has a mask and no box.
+        shape: (B, H, W) bool; the mask where there is one, else the box.
+        masked: Whether `shape` is a mask, (B,) bool.
+    """
+
+    box: Tensor
+    shape: Tensor
+    masked: Tensor
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a split's images, read when they are asked for.
+
+    Attributes:
+        split: The listed images.
+        boxes: By file, only of this split.
+        crops: How evaluated images are cut.
+        squared: Whether the centre square is cut out first, as the decoded cache does.
+    """
+
+    split: Split
+    boxes: dict[str, tuple[Box, ...]]
+    crops: Crops
+    squared: bool = True
+
+    def regions(self, start: int, count: int) -> Regions:
+        """The regions of images `start` to `start + count` of the split.
+
+        Raises:
+            UserError: A mask that cannot be read, or of another size than its image.
+        """
+        rows = [self._region(file) for file in self.split.files[start : start + count]]
+        side = self.crops.image_size
+        if not rows:
+            empty = torch.zeros(0, side, side, dtype=torch.bool)
+            return Regions(empty, empty, torch.zeros(0, dtype=torch.bool))
+        boxes, shapes, masked = zip(*rows, strict=True)
+        return Regions(torch.stack(boxes), torch.stack(shapes), torch.tensor(masked))
+
+    def _region(self, file: str) -> tuple[Tensor, Tensor, bool]:
+        with Image.open(self.split.root / file) as image:
+            size = image.size  # from the header; nothing is decoded
+        mask = self._mask(file, size)
+        boxes = self.boxes.get(file, ())
+        if mask is not None and not boxes:
+            boxes = (mask.getbbox(),)
+        drawn = Image.new("L", size)
+        for box in boxes:
+            drawn.paste(255, box)  # what lies outside the image is cut off
+        box = self._cut(drawn)
+        shape = box if mask is None else self._cut(mask)
+        if not shape.any() or not box.any():  # cut off, or too small to be seen
+            box = shape = torch.zeros_like(box)
+        return box, shape, mask is not None
+
+    def _mask(self, file: str, size: tuple[int, int]) -> Image.Image | None:
+        path = self.split.root / MASKS / Path(file).with_suffix(".png")
+        if not path.is_file():
+            return None
+        try:
+            with Image.open(path) as image:
+                mask = image.convert("L")
+        except Exception as error:  # on a damaged file, decoders raise what they like
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"cannot decode mask {path} ({reason}); replace or remove it") from None
+        if mask.size != size:
+            raise UserError(
+                f"mask {path} is {mask.size[0]} x {mask.size[1]} pixels and its image "
+                f"{size[0]} x {size[1]}; give them the same size"
+            )
+        return mask if mask.getbbox() else None
+
+    def _cut(self, region: Image.Image) -> Tensor:
+        return torch.from_numpy(np.asarray(cut(region, self.crops, self.squared)) >= 128)
+
+
+def cut(image: Image.Image, crops: Crops, squared: bool = True) -> Image.Image:
+    """Resizes and crops as evaluated images are.
+
+    Args:
+        image: Any mode that can be resized.
+        crops: How evaluated images are cut.
+        squared: Whether the centre square is cut out first, as the decoded cache does.
+    """
+    image = vision.resize(image, [crops.resize], antialias=True)
+    if squared:
+        image = vision.center_crop(image, [crops.resize] * 2)
+    return vision.center_crop(image, [crops.image_size] * 2)
+
+
+def rectangles(regions: Tensor) -> Tensor:
+    """The rectangle around each region (B, H, W) bool, half open; -1 for an empty one.
+
+    Returns:
+        x_min, y_min, x_max, y_max, (B, 4) int16.
+    """
+    edges = []
+    for occupied in (regions.any(1), regions.any(2)):  # (B, W) columns, (B, H) rows
+        first = occupied.int().argmax(1)
+        last = occupied.shape[1] - occupied.flip(1).int().argmax(1)
+        edges.append(torch.where(occupied.any(1), torch.stack((first, last)), -1))
+    (x_min, x_max), (y_min, y_max) = edges
+    return torch.stack((x_min, y_min, x_max, y_max), dim=1).to(torch.int16)
+
+
+def open_objects(split: Split, crops: Crops, *, squared: bool = True) -> Objects | None:
+    """The objects of a split, or None if the set has neither boxes nor masks of it.
+
+    Args:
+        split: The listed images.
+        crops: How evaluated images are cut.
+        squared: See `Objects`; a recipe's `decoded_cache`.
+
+    Raises:
+        UserError: A damaged boxes.csv.
+    """
+    wanted = set(split.files)
+    path = split.root / BOXES
+    boxes = read_boxes(path, wanted) if path.is_file() else {}
+    folders = {Path(file).parent for file in split.files}
+    masks = any((split.root / MASKS / folder).is_dir() for folder in folders)
+    return Objects(split, boxes, crops, squared) if boxes or masks else None
+
+
+def read_boxes(path: Path, files: Iterable[str]) -> dict[str, tuple[Box, ...]]:
+    """The boxes of some files.
+
+    Args:
+        path: Of boxes.csv.
+        files: Paths as its column `file` gives them.
+
+    Raises:
+        UserError: No readable table, a missing column, or a box that is none; with its line.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"file": str})
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is not a readable table ({reason}); prepare the set again"
+        ) from None
+    missing = [column for column in ("file", *CORNERS) if column not in table]
+    if missing:
+        raise UserError(f"{path} lacks the column {missing[0]!r}; prepare the set again")
+    corners = table[list(CORNERS)].apply(pd.to_numeric, errors="coerce")
+    fine = (
+        (corners == corners.round()).all(axis=1)
+        & (corners.x_min < corners.x_max)
+        & (corners.y_min < corners.y_max)
+        & (corners.abs() < 2**31).all(axis=1)
+    )
+    if not fine.all():
+        line = int(np.argmin(fine)) + 2  # the header is line 1
+        raise UserError(
+            f"line {line} of {path} is no box (whole numbers, x_min below x_max, y_min below "
+            f"y_max); mend or remove it"
+        )
+    found: dict[str, list[Box]] = {}
+    kept = table["file"].isin(set(files))
+    for file, *box in zip(table["file"][kept], *(corners[c][kept] for c in CORNERS), strict=True):
+        found.setdefault(file, []).append(tuple(int(value) for value in box))
+    return {file: tuple(several) for file, several in found.items()}

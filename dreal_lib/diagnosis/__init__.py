@@ -1,0 +1,1 @@
+"""What a trained network does: errors, maps, rewards, localization, cost."""

@@ -1,0 +1,1 @@
+"""What any program needs: seeds, processes, deadlines, files written whole, the machine's facts."""

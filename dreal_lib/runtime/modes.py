@@ -1,0 +1,37 @@
+"""Modes that a network is in for a while: frozen, evaluating, computing in bfloat16."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Builds graphs in which the parameters of `module` are constants."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """`model.eval()` for a while; every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """A recipe's precision ("bf16", or any other for none), as a context."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,142 @@
+"""Class recognition (section 4.1): its data, its network, its errors, its figures' data."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from dreal_lib import records
+from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.blocks import find_maps
+from dreal_lib.actor_critic.counterfactual import Bypass
+from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches, loaded
+from dreal_lib.data.boxes import open_objects
+from dreal_lib.data.cache import open_cache
+from dreal_lib.data.decoding import loaded_on_device, refuse_without_decoder
+from dreal_lib.data.images import ImageSet, content_fingerprint, open_image_set
+from dreal_lib.diagnosis.evaluation import diagnose, evaluate
+from dreal_lib.diagnosis.localization import can_explain, localize
+from dreal_lib.networks.backbones import create_model
+from dreal_lib.recipes import ClassificationRecipe
+from dreal_lib.runtime.modes import autocast
+from dreal_lib.runtime.seeding import derived_generator, seed_initialisation
+from dreal_lib.tasks.task import Task
+
+PERTURBATION_STEPS = 8  # of the deletion and insertion curves, each a forward pass an image
+
+Source = CachedBatches | StreamedBatches
+
+
+def open_task(
+    recipe: ClassificationRecipe,
+    root: Path,
+    cache: Path,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+    decode_on_device: bool = False,
+) -> Task:
+    """Data and network of a recipe; arguments as for `dreal_lib.training.runs.run`.
+
+    Raises:
+        UserError: Images that cannot be used, stages that do not exist, or no decoder on the
+            device.
+    """
+    images = open_image_set(root, recipe.classes)
+    train, val, fingerprint, note = open_batches(
+        recipe, images, cache, device, seed, workers, decode_on_device
+    )
+    learner = create_learner(recipe, len(images.classes), device, seed)
+    # Before the training, so that stages that do not exist are refused before it.
+    maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
+
+    def validate(_: int | None) -> dict[str, float]:
+        return asdict(evaluate(learner.actor, val.part(), autocast(recipe.precision, device)))
+
+    def figure_data() -> dict[str, np.ndarray]:
+        # In fp32 whatever the training's precision: rewards are small differences.
+        how = Bypass(recipe.dreal.bypass_mean, recipe.dreal.later_maps)
+        diagnosis = diagnose(learner.actor, val.epoch(), maps, recipe.dreal.gamma, how)
+        return diagnosis.arrays() | _localized(learner.actor, images, val, recipe)
+
+    facts = records.DataFacts(
+        name=images.name,
+        fingerprint=fingerprint,
+        train_images=len(images.train),
+        val_images=len(images.val),
+        classes=len(images.classes),
+    )
+    return Task(learner, train, validate, figure_data, facts, records.Metrics, note=note)
+
+
+def open_batches(
+    recipe: ClassificationRecipe,
+    images: ImageSet,
+    cache: Path,
+    device: torch.device,
+    seed: int = 0,
+    workers: int = 4,
+    decode_on_device: bool = False,
+) -> tuple[Source, Source, str, str]:
+    """Batches for training and validation, the data's fingerprint, and a note for the user.
+
+    Images to judge are decoded by the workers always, so that errors are those of the same pixels.
+    """
+    crops = Crops(recipe.image_size, recipe.resize, recipe.smallest_area)
+    size, last = recipe.batch_size, recipe.channels_last
+    if recipe.decoded_cache:
+        cached = open_cache(images, recipe.resize, cache)
+        train = CachedBatches(cached, "train", crops, size, device, seed, last)
+        val = CachedBatches(cached, "val", crops, size, device, seed, last)
+        note = f"decoded {images.name} into {cache} ({cached.rebuilt})" if cached.rebuilt else ""
+        return train, val, cached.fingerprint, note
+    # Reading every byte of a large set would take longer than it tells; names and sizes do.
+    sizes = {
+        file: str((split.root / file).stat().st_size)
+        for split in (images.train, images.val)
+        for file in split.files
+    }
+    load = loaded
+    if decode_on_device:
+        refuse_without_decoder(device)
+        load = loaded_on_device
+    train = StreamedBatches(images.train, True, crops, size, device, seed, last, workers, load)
+    val = StreamedBatches(images.val, False, crops, size, device, seed, last, workers)
+    return train, val, content_fingerprint(sizes), ""
+
+
+def create_learner(
+    recipe: ClassificationRecipe, classes: int, device: torch.device, seed: int
+) -> Agent | Baseline:
+    """The network of a recipe, with critics if it is reinforced; weights decided by the seed.
+
+    A baseline and a reinforced run of the same seed start from the same network.
+    """
+    seed_initialisation(seed)
+    model = create_model(recipe.trained_model, classes, width=recipe.width, stem=recipe.stem)
+    format_ = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=format_)
+    if recipe.method == "baseline":
+        return Baseline(model)
+    return reinforce(
+        model,
+        image_size=recipe.image_size,
+        stages=recipe.stages,
+        generator=derived_generator(seed, "bypass"),
+        **recipe.dreal.as_dict(),
+    )
+
+
+def _localized(
+    model: nn.Module, images: ImageSet, val: Source, recipe: ClassificationRecipe
+) -> dict[str, np.ndarray]:
+    """Where the network looks on the validation images; empty without pytorch-grad-cam."""
+    if not can_explain():
+        return {}
+    crops = Crops(recipe.image_size, recipe.resize)
+    objects = open_objects(images.val, crops, squared=recipe.decoded_cache)
+    found = localize(model, val.epoch(), objects, steps=PERTURBATION_STEPS)
+    return found.arrays() | {"titles": np.array(images.titles)}

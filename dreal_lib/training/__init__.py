@@ -1,0 +1,1 @@
+"""Training a row of a table, from its recipe to its record."""

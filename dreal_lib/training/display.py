@@ -1,0 +1,110 @@
+"""What a training run shows: a progress bar with ETA, a line an epoch, and TensorBoard scalars."""
+
+import math
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dreal_lib.errors import UserError
+from dreal_lib.recipes import Recipe
+from dreal_lib.runtime import distributed
+from dreal_lib.training.trainer import Progress
+
+
+class TrainingDisplay:
+    """Listens to a `Trainer`; use as a context.
+
+    Args:
+        recipe: What is trained.
+        folder: The run's folder; TensorBoard's events go below it.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path):
+        self.recipe, self.folder = recipe, folder
+        self.silent = distributed.rank() > 0  # of several processes the first speaks
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> "TrainingDisplay":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, progress: Progress, steps: int, row: dict[str, float] | None) -> None:
+        """After a step (`row` None) or an epoch; `steps` is the number of steps an epoch."""
+        if self.silent:
+            return
+        done = progress.epoch * steps + progress.step
+        if self.bar is None:
+            self.bar = tqdm(
+                total=self.recipe.epochs * steps,
+                initial=max(0, done - 1),
+                unit="step",
+                disable=not sys.stderr.isatty(),
+                desc=f"{self.recipe.name} ({self.recipe.profile})",
+            )
+        self.bar.update(done - self.bar.n)
+        if row is not None:
+            self.bar.write(_line(self.recipe, row), file=sys.stdout)
+            sys.stdout.flush()
+            self._write_scalars(progress, row)
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+        if not self.silent:
+            print(text, flush=True)
+
+    def _write_scalars(self, progress: Progress, row: dict[str, float]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # a machine that trains need not have it; the CSV holds the same
+            return
+        epoch, folder = int(row["epoch"]), self.folder / "tensorboard"
+        try:
+            with SummaryWriter(folder) as writer:
+                for name, value in row.items():
+                    writer.add_scalar(f"training/{name}", value, epoch)
+                for block in progress.blocks:
+                    if block["epoch"] == epoch:
+                        for name in ("critique_mean", "reward_mean", "correlation"):
+                            writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {folder}: {error.strerror or error}; free some space or choose "
+                f"another folder with --run"
+            ) from None
+
+
+METRIC_TITLES = {
+    "top1_error_pct": "top-1 error",
+    "top5_error_pct": "top-5 error",
+    "val_loss": "cross-entropy",
+    "rank1_pct": "Rank-1",
+    "rank5_pct": "Rank-5",
+    "rank10_pct": "Rank-10",
+    "map_step_pct": "mAP (step sum)",
+    "map_trapezoid_pct": "mAP (trapezoid)",
+    "minp_pct": "mINP",
+}
+SHOWN = ("top1_error_pct", "top5_error_pct", "rank1_pct", "map_step_pct")  # in an epoch's line
+
+
+def metric_text(name: str, value: float) -> str:
+    """A metric of a record for the terminal, e.g. "top-1 error 22.15 %"."""
+    number = f"{value:.2f} %" if name.endswith("_pct") else f"{value:.4f}"
+    return f"{METRIC_TITLES[name]} {number}"
+
+
+def _line(recipe: Recipe, row: dict[str, float]) -> str:
+    judged = [metric_text(n, row[n]) for n in SHOWN if not math.isnan(row.get(n, math.nan))]
+    return "  ".join(
+        (
+            f"epoch {int(row['epoch']):>3}/{recipe.epochs}",
+            f"loss {row['classification_loss']:.4f}",
+            f"L_q {row['quality_loss']:+.3f}  L_r {row['regression_loss']:.3f}",
+            *judged,
+            f"{row['images_per_second']:.0f} images/s",
+        )
+    )

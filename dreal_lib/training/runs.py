@@ -1,0 +1,276 @@
+"""A run from recipe to record: data, network, training, evaluation, and what it leaves behind."""
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from dreal_lib import records
+from dreal_lib.errors import OutOfTime, UserError, unknown_choice
+from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe
+from dreal_lib.runtime import distributed
+from dreal_lib.runtime.determinism import deterministic
+from dreal_lib.runtime.environment import environment_facts
+from dreal_lib.tasks import classification, retrieval
+from dreal_lib.tasks.task import Task
+from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.training.run_folder import WEIGHTS as WEIGHTS
+from dreal_lib.training.run_folder import has_checkpoint, locked
+from dreal_lib.training.run_record import Origin, judged, note_on_other_images, record_run
+from dreal_lib.training.run_record import command_of as command_of
+from dreal_lib.training.trainer import AS_DEFAULT, Listener, Pace, Trainer, actor_weights
+
+DECODERS = ("workers", "device")
+OPENERS = {"classification": classification.open_task, "retrieval": retrieval.open_task}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """ "auto" takes a GPU where there is one; processes of `torchrun` take one each.
+
+    A GPU with a number becomes the current one.
+
+    Raises:
+        UserError: A device that this machine lacks.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"no such device {name!r}; try cpu, cuda or auto") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; try cpu, cuda or auto")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name!r} was asked for and this machine has no GPU; try cpu")
+    if device.type == "cuda" and distributed.under_torchrun():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {name!r} was asked for and the last one here is cuda:{last}")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what names no device, as pinning memory, goes there too
+    return device
+
+
+def run(
+    recipe: Recipe,
+    data_root: Path,
+    folder: Path,
+    records_root: Path,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    cache: Path = Path("build/cache"),
+    workers: int = 4,
+    decode: str = "workers",
+    pace: Pace = AS_DEFAULT,
+    repeatable: bool = False,
+    sync_bn: bool = False,
+    listener: Listener = lambda progress, steps, row: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Trains, evaluates and records one row; continues an interrupted run in `folder`.
+
+    Args:
+        recipe: What to do.
+        data_root: Prepared images.
+        folder: The run's own folder: checkpoints and weights.
+        records_root: Where the record and its companions go.
+        seed: Of everything random.
+        device: Where; a GPU if there is one by default.
+        cache: Where decoded images are kept.
+        workers: Processes that decode streamed images.
+        decode: What decodes streamed training images: those "workers", or the "device", for which
+            they read the files (`dreal_lib.data.decoding`).
+        pace: When checkpoints are written, and when to stop.
+        repeatable: Deterministic algorithms only (`dreal_lib.runtime.determinism`).
+        sync_bn: BatchNorm over the global batch, on several GPUs.
+        listener: See `Trainer`.
+        note: Called with a line of text for the user.
+
+    Returns:
+        The record's path.
+
+    Raises:
+        UserError: Bad input, see the modules that this one calls.
+        dreal_lib.errors.Interrupted: Stopped by a signal; call again to continue.
+        OutOfTime: The pace's deadline came; call again to continue. A partial record lies under
+            `partial_root(records_root)` if an epoch was judged.
+    """
+    device, resumes = device or choose_device(), has_checkpoint(folder)
+    command = command_of(recipe, seed, repeatable, sync_bn, decode)
+    origin = Origin(command, environment_facts(device, world_size=distributed.world_size()))
+    open_task = _opener(recipe, decode, resumes)
+    with deterministic(repeatable):
+        with distributed.first_one_first():  # it decodes the images for all
+            task = open_task(data_root, cache, device, seed, workers)
+        if sync_bn:
+            distributed.synchronise_norms(task.learner, device)
+        for text in (task.note, note_on_other_images(recipe, task.facts.fingerprint)):
+            if text:
+                note(text)
+        with nullcontext() if distributed.rank() else locked(folder):
+            trainer = _trainer(task, recipe, folder, seed, listener, pace, note)
+            if resumes:
+                _look_back(trainer, note)
+            return _trained(trainer, task, records_root, origin.after(trainer.progress, note))
+
+
+def _trainer(
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    listener: Listener,
+    pace: Pace,
+    note: Callable[[str], None],
+) -> Trainer:
+    return Trainer(
+        task.learner,
+        recipe,
+        task.train,
+        task.validate,
+        metric_names(task),
+        folder,
+        seed,
+        task.facts.fingerprint,
+        task.parts,
+        listener,
+        pace,
+        note,
+    )
+
+
+def _look_back(trainer: Trainer, note: Callable[[str], None]) -> None:
+    """Says where a run goes on."""
+    if not trainer.progress.begun:  # it would train from other weights than its recipe names
+        raise UserError(
+            f"the checkpoint in {trainer.folder} went away while the run was being opened; "
+            f"put it back, or give the same command again to start anew"
+        )
+    note(f"continuing {trainer.folder} at epoch {trainer.progress.epoch + 1}")
+
+
+def _trained(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
+    """Trains to the end and records it, or leaves a partial record when time is up."""
+    try:
+        trainer.run()
+    except OutOfTime:
+        raise _out_of_time(trainer, task, records_root, origin) from None
+    return _finish(trainer, task, records_root, origin)
+
+
+def _without_initial_weights(recipe: Recipe) -> Recipe:
+    """For a network whose weights are all replaced: no use in fetching ImageNet's."""
+    if isinstance(recipe, RetrievalRecipe):
+        return recipe.model_copy(update={"pretrained": False})
+    return recipe
+
+
+def _opener(recipe: Recipe, decode: str, resumes: bool = False) -> Callable[..., Task]:
+    """Opens the recipe's task; a decoder that would have nothing to do is refused."""
+    if decode not in DECODERS:
+        raise unknown_choice("decoder", decode, DECODERS)
+    if decode == "device":
+        _refuse_nothing_to_decode(recipe)
+    opened = _without_initial_weights(recipe) if resumes else recipe
+    options = {"decode_on_device": True} if decode == "device" else {}
+    return partial(OPENERS[recipe.task], opened, **options)
+
+
+def _refuse_nothing_to_decode(recipe: Recipe) -> None:
+    if recipe.task != "classification":
+        raise UserError(
+            f"--decode device is there for class folders alone, and {recipe.name} trains on "
+            f"identities; leave it out"
+        )
+    if recipe.decoded_cache:
+        raise UserError(
+            f"--decode device has nothing to decode: {recipe.name} trains on images that were "
+            f"decoded before (decoded_cache: true); leave it out, or --set decoded_cache=false"
+        )
+
+
+def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
+    """Weights, then the record that names them, by the first process; returns its path."""
+    recipe, path = trainer.recipe, _path_of(trainer, records_root)
+    if distributed.rank():
+        return path
+    weights_hash = save_checkpoint(
+        trainer.folder / WEIGHTS,
+        actor_weights(task.learner),
+        {"task": recipe.task, "recipe": recipe.model_dump(mode="json")},
+    )
+    record_run(trainer, task, weights_hash, path, origin)
+    partial = _path_of(trainer, partial_root(records_root))
+    for kind in ("history", "blocks", "figure_data"):
+        records.companion_path(partial, kind).unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
+    return path
+
+
+def _out_of_time(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> OutOfTime:
+    """What to raise, after the partial record is written (if any epoch was judged)."""
+    progress = trainer.progress
+    left = "no epoch is judged yet, so there is no partial record"
+    if judged(task, progress):
+        path = _path_of(trainer, partial_root(records_root))
+        if not distributed.rank():
+            record_run(trainer, task, None, path, origin)
+        left = f"partial record: {path}"
+    return OutOfTime(
+        f"time is up after epoch {progress.epoch}, step {progress.step}; the same command goes on "
+        f"from the checkpoint ({left})"
+    )
+
+
+def folder_of(recipe: Recipe, seed: int) -> Path:
+    """Where a run's checkpoints and weights go unless another place is named."""
+    scale = records.scale_name(recipe.profile, recipe.variant)
+    return Path("build/runs") / scale / recipe.name / f"seed{seed}"
+
+
+def partial_root(records_root: Path) -> Path:
+    """Where records of unfinished runs lie: beside the finished ones, where no page counts them."""
+    root = records_root.absolute() if records_root.name in ("", "..") else records_root
+    return root.with_name(f"{root.name}-partial")
+
+
+def _path_of(trainer: Trainer, root: Path) -> Path:
+    recipe = trainer.recipe
+    return records.record_path(root, recipe.profile, recipe.variant, recipe.name, trainer.seed)
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Names of what a task's `validate` returns."""
+    return tuple(name for name in task.metrics.model_fields if name != "epoch")
+
+
+def evaluate_weights(
+    path: Path, data_root: Path, device: torch.device, cache: Path, workers: int = 4
+) -> dict[str, float]:
+    """Metrics of a run's weights, by the recipe that they hold, on the test images of a data root.
+
+    Raises:
+        UserError: The file is damaged, or the data have another number of classes.
+    """
+    tensors, facts = load_checkpoint(path)
+    if "recipe" not in facts:
+        raise UserError(f"{path} is a checkpoint, not the weights of a run; try its {WEIGHTS}")
+    kind = RECIPE_TYPES[facts.get("task", "classification")]
+    try:
+        recipe = kind(**facts["recipe"])
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(
+            f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
+            f"the version that wrote it"
+        ) from None
+    recipe = _without_initial_weights(recipe)
+    task = OPENERS[recipe.task](recipe, data_root, cache, device, workers=workers)
+    load_weights(task.learner.actor, tensors, path)
+    return task.validate(None)

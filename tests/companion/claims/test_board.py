@@ -1,0 +1,225 @@
+"""The scoreboard: entries are sound, what is counted holds, and no verdict changes silently."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from synthetic_board import BY_ID
+
+from book.companion.claims import board as scoreboard
+from book.companion.claims.judged import Scale
+from book.companion.claims.printed import PRINTED
+from book.companion.claims.statements import (
+    CONTRADICTED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNCLEAR,
+    UNTRIED,
+    VERDICTS,
+    read_statements,
+    statements,
+)
+from book.companion.papers import dreal, published
+from book.companion.text.tables import MARKS
+from dreal_lib import records
+from dreal_lib.errors import UserError
+from dreal_lib.recipes import load_recipe
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def board():
+    return scoreboard.judge(records.find_records(ROOT / "book/records"), "desktop", "two_cores")
+
+
+# The committed records
+
+
+def test_no_verdict_has_changed(board):
+    lines = scoreboard.changed_verdicts(board)
+    assert not lines, "\n".join(lines)
+
+
+def test_a_changed_verdict_is_named(board):
+    entry = board[0].statement.model_copy(update={"verdict": REPRODUCED})
+    (line,) = scoreboard.changed_verdicts([scoreboard.Entry(entry, UNTRIED, "", "")])
+    assert line.startswith("consistent: the records say 'not yet tried")
+    assert "its entry in statements.yaml 'reproduced'" in line
+
+
+def test_nothing_that_was_trained_is_decided_by_small_runs(board):
+    decided = [e for e in board if e.runs and e.verdict != UNTRIED]
+    assert not decided
+
+
+def test_what_is_undecided_says_what_would_decide(board):
+    for entry in board:
+        assert bool(entry.wanted) == (entry.verdict == UNTRIED), entry.statement.id
+    assert "`dreal train ROW --profile paper --seed 0 --data DATA`" in scoreboard.how_to_decide()
+    wanted = {e.statement.id: e.wanted for e in board}
+    assert wanted["se-resnet-101"] == (
+        "`table_1/se_resnet101_baseline`, `table_1/se_resnet101_reinforced`"
+    )
+    assert wanted["attention-duke"].endswith("_attention`; with `--variant dukemtmc`")
+    assert wanted["state-of-the-art"].endswith("; without a variant and with `--variant dukemtmc`")
+
+
+def test_every_result_has_the_mark_of_its_origin(board):
+    for entry in board:
+        marked = str(entry.result)[-1] in MARKS.values()
+        assert marked == bool(entry.runs or entry.statement.measure in scoreboard.UNTRAINED), (
+            entry.statement.id
+        )
+
+
+def test_the_tally_counts_every_entry_once(board):
+    counts = scoreboard.tally(board)
+    assert list(counts) == list(VERDICTS)
+    assert sum(counts.values()) == len(board) == len(statements())
+    assert scoreboard.tally_sentence(board).startswith(f"{len(board)} statements: ")
+    assert len(scoreboard.overview(board).rows) == len(board)
+
+
+def test_what_the_reproduced_ones_are_is_said_of_them(board):
+    assert scoreboard.reproduced_sentence(board) == (
+        "All reproduced ones are counts of parameters and operations; none says that the method "
+        "lowers an error."
+    )
+    assert scoreboard.reproduced_sentence([]) == ""
+    less = scoreboard.Entry(BY_ID["se-resnet-50"], REPRODUCED, "", "paper")
+    found = scoreboard.reproduced_sentence([*board, less])
+    assert found == "8 of the 9 reproduced ones are counts of parameters and operations."
+
+
+def test_no_result_is_given_twice_as_evidence(board):
+    runs = [(str(e.result), e.runs) for e in board if e.runs]
+    assert len(runs) == len({result for result, _ in runs})
+
+
+def test_details_quote_decide_and_find(board):
+    text = scoreboard.details(board, "costs")
+    assert "0.11% of the original amount" in text
+    assert "Found: Counted their way 8 of 8 agree." in text
+    assert "(`consistent`)" not in text
+    shown = scoreboard.details(board, "errors")
+    assert shown.count("clear-cut reduction of error rates") == 1
+    assert shown.count("Quote: as `se-resnet-50`.") == 5
+    assert shown.startswith(":::{admonition} Quotes, criteria and measurements\n:class: dropdown\n")
+    assert shown.endswith("\n:::")
+
+
+# What is decided without training, by independent arithmetic
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "said"),
+    [
+        # 4 gates of an LSTM over 2C inputs and one state, two biases each, C = 256 to 2048
+        ("parameters-50", REPRODUCED, f"{sum(4 * (2 * c + 3) for c in (256, 512, 1024, 2048)):,} "),
+        ("parameters-101", REPRODUCED, "30,768 of 49,326,872"),
+        ("same-growth", REPRODUCED, "SE 30,768 and 30,768"),
+        ("formula-parameters", REPRODUCED, f"{4 * (2 * 3840 + 4):,}"),
+        ("formula-operations", CONTRADICTED, "grows by 0.005"),
+        ("table-1-parameters", REPRODUCED, "8 of 8"),
+        ("table-1-parameters-srm", NOT_REPRODUCED, "0 of 4"),
+        ("table-1-operations", REPRODUCED, "4 of 4"),
+        ("table-1-operations-critics", NOT_REPRODUCED, "2 of 6"),
+        ("inference", REPRODUCED, "3 of 3"),
+        ("deeper-top-5", UNCLEAR, "SE 0.390 with 50 layers, 0.372 with 101"),
+        ("map-margins", CONTRADICTED, "Market +0.7 in the text, +3.7 by Table 2"),
+        ("nearest-rival", UNCLEAR, "ABD-Net with 95.60, SONA has 95.58; mAP: SONA with 88.83\xa0"),
+        ("alternately", UNCLEAR, "(lines 10 to 12) in the same iteration"),
+    ],
+)
+def test_counted_statements(board, name, verdict, said):
+    (entry,) = (e for e in board if e.statement.id == name)
+    assert entry.verdict == verdict
+    assert said in str(entry.result)
+
+
+def test_counterfactuals_cost_at_least_the_later_stages(board):
+    # Multiply-accumulates of a ResNet-50 at 224 px by stage, from the sizes of its layers (10^9):
+    # a stage's first block, the others, and the map's side.
+    def stage(width, before, side, blocks, stride):
+        out, area = 4 * width, side**2
+        first = before * width * (side * stride) ** 2 + 9 * width**2 * area + width * out * area
+        first += before * out * area
+        other = (out * width + 9 * width**2 + width * out) * area
+        return first + (blocks - 1) * other
+
+    stages = (
+        stage(64, 64, 56, 3, 1),
+        stage(128, 256, 28, 4, 2),
+        stage(256, 512, 14, 6, 2),
+        stage(512, 1024, 7, 3, 2),
+    )
+    stem, classifier = 49 * 3 * 64 * 112**2, 2048 * 1000
+    again = sum(sum(stages[i + 1 :]) + classifier for i in range(4))
+    whole = stem + sum(stages) + classifier
+    (entry,) = (e for e in board if e.statement.id == "training-cost")
+    found = int(re.search(r"\+(\d+) %", str(entry.result))[1])
+    assert abs(found - 100 * again / whole) < 1  # SE's own layers are 0.06 % of it
+    assert "where every image is predicted right" in str(entry.result)
+
+
+def test_agreeing_numbers_contradict_nothing(monkeypatch):
+    agreeing = {"market": "1.4 / 3.7", "duke": "3.2 / 3.6"}
+    margins = {name: published.retrieval_of(pair, "here") for name, pair in agreeing.items()}
+    monkeypatch.setattr(dreal, "SECTION_4_2_MARGINS", margins)
+    assert PRINTED["map_margins"](BY_ID["map-margins"]).verdict == UNTRIED
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),  # of Table 2: the best in mAP, in Rank-1 alone by 0.02, in neither
+    [("SONA", UNCLEAR), ("ABD-Net", UNCLEAR), ("Mancs", CONTRADICTED)],
+)
+def test_a_rival_nearest_in_one_score_is_unclear(name, verdict):
+    rival = BY_ID["nearest-rival"].model_copy(update={"about": name})
+    assert PRINTED["nearest_rival"](rival).verdict == verdict
+
+
+# The entries
+
+
+def test_every_group_has_its_place_on_the_page():
+    notebook = (ROOT / "book/notebooks/scoreboard.py").read_text()
+    groups = list(dict.fromkeys(item.group for item in statements()))
+    assert re.findall(r'board\.details\(judged, "(\w+)"\)', notebook) == groups
+
+
+@pytest.mark.parametrize("item", statements(), ids=lambda item: item.id)
+def test_an_entry_names_what_exists(item):
+    assert item.measure in scoreboard.MEASURES
+    for recipe in item.recipes:
+        for variant in item.variants:
+            load_recipe(recipe, "paper", variant)
+    page = (ROOT / "book/notebooks" / item.seen).resolve()
+    assert page.with_suffix(".py").is_file() or page.with_suffix(".md").is_file()
+    assert "{" not in item.quotation.replace("{x}", "")
+    assert "None" not in item.quotation
+
+
+def test_every_measure_is_asked_for():
+    assert {item.measure for item in statements()} == set(scoreboard.MEASURES)
+
+
+def test_bad_entries_are_refused_in_one_line():
+    good = BY_ID["gamma"].model_dump(mode="json")
+    for change, said in (
+        ({"verdict": "maybe"}, "entry 'gamma' has a bad verdict"),
+        ({"colour": "red"}, "entry 'gamma' has a bad colour"),
+        ({"printed": "about 1"}, "entry 'gamma' has a bad printed"),
+    ):
+        with pytest.raises(UserError, match=said) as refused:
+            read_statements(json.dumps([good | change]))
+        assert "\n" not in str(refused.value)
+    with pytest.raises(UserError, match="two entries of id gamma"):
+        read_statements(json.dumps([good, good]))
+
+
+def test_an_unknown_measure_is_refused():
+    item = BY_ID["gamma"].model_copy(update={"measure": "guess"})
+    with pytest.raises(UserError, match="gamma names no measure; got 'guess'"):
+        scoreboard._judge_one(item, [Scale([], "smoke", None)])

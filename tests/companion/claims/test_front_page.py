@@ -1,0 +1,96 @@
+"""The front page quotes what the scoreboard keeps for it, and that is what the runs hold."""
+
+import re
+from pathlib import Path
+from statistics import fmean
+
+from synthetic_board import BY_ID
+
+from book.companion.attention_maps import spatial
+from book.companion.attention_maps.loaded import load
+from book.companion.claims import board, front_page
+from book.companion.claims.front_page import QUOTED, Line, Picture, line_of
+from book.companion.claims.judged import Scale
+from book.companion.claims.statements import UNTRIED
+from book.companion.critics import curves
+from dreal_lib import records
+
+ROOT = Path(__file__).parents[3]
+LEARNED = {"tally", "critics", "gain", "rewards", "gates"}
+
+
+def test_the_front_page_quotes_what_the_scoreboard_keeps():
+    text = (ROOT / "book/intro.md").read_text()
+    quoted = re.findall(r"\{glue:any\}`notebooks/scoreboard\.ipynb::scoreboard_([a-z0-9-]+)`", text)
+    assert set(quoted) == LEARNED | set(QUOTED)
+    assert text.count("scoreboard.ipynb::") == len(quoted)
+    assert set(QUOTED) <= set(BY_ID)
+    assert "```{glue:any} scoreboard_schematic\n:doc: notebooks/scoreboard.ipynb\n" in text
+    assert len(text.splitlines()) <= 85
+
+
+def test_the_front_page_shows_every_scale_and_what_is_claimed():
+    entry = board.Entry(BY_ID["se-resnet-50"], UNTRIED, "", "")
+    text = str(line_of(entry, records.find_records(ROOT / "book/records")))
+    assert re.search(r"desktop\+two_cores: top-1 \+.*smoke: top-1 \N{MINUS SIGN}", text)
+    assert "(a claimed worsening)" in text
+
+
+def test_what_was_learned_is_what_the_runs_hold():
+    stored = records.find_records(ROOT / "book/records")
+    scale = Scale(stored, "desktop", "two_cores")
+    blocks = [run.blocks() for run in scale.network("se_resnet50").reinforced.runs]
+    first, last = (
+        [b[b["epoch"] == getattr(b["epoch"], which)()] for b in blocks] for which in ("min", "max")
+    )
+    rise = fmean(b["reward_mean"].mean() for b in last) - fmean(
+        b["reward_mean"].mean() for b in first
+    )
+    # With gamma 1 an image predicted wrong costs 1.
+    right = fmean(b["right_share"].mean() for b in last) - fmean(
+        b["right_share"].mean() for b in first
+    )
+    said = front_page.rewards_sentence(scale.table_1)
+    assert f"changes by +{rise:.2f}, +{right:.2f} of it by accuracy alone" in said
+
+    pair = scale.pair("cbam_resnet50")
+    found = spatial.spatial_sentences(load(*pair, kind="spatial"))[0]
+    named = found.split("in the reinforced network ")[1]
+    shut = sum(len(seeds.split(", ")) for seeds in re.findall(r"seeds? ([0-9, ]+)\)", named))
+    gates = front_page.gates_sentence(scale.table_1)
+    assert f"0 of 12 baseline, {shut} of 12 reinforced" in gates
+
+    silent = total = 0  # these networks have one block a stage: a critic judges one map
+    for kind in ("se", "cbam", "srm"):
+        for run in scale.network(f"{kind}_resnet50").reinforced.runs:
+            last = run.blocks().query("epoch == epoch.max()")
+            silent += int((last["critique_mean"].abs() <= curves.SILENT_WITHIN).sum())
+            total += len(last)
+    for run in scale.network("srm_resnet101").reinforced.runs:  # two blocks a stage, four critics
+        last = run.blocks().query("epoch == epoch.max()")
+        largest = last["critique_mean"].abs().groupby(last["map"].str.split(".").str[0]).max()
+        silent += int((largest <= curves.SILENT_WITHIN).sum())
+        total += len(largest)
+    said = front_page.critics_sentence(scale.table_1)
+    assert f"{silent} of {total} critics" in said
+
+
+def test_without_runs_nothing_was_learned():
+    none = Scale([], "smoke", None).table_1
+    for sentence in (front_page.rewards_sentence, front_page.gates_sentence):
+        assert sentence(none).endswith("was not run at scale smoke yet.")
+    assert front_page.critics_sentence(none) == "No run at scale smoke yet."
+    assert front_page.gain_sentence(none).startswith("No pair of runs")
+
+
+def test_a_line_is_not_bold_and_escapes():
+    bundle = Line("a < b & c", "reproduced")._repr_mimebundle_()
+    assert bundle["text/html"] == "<span><em>reproduced</em>: a &lt; b &amp; c</span>"
+    assert bundle["text/plain"] == "reproduced: a < b & c"
+
+
+def test_a_picture_is_an_image_with_its_text():
+    bundle = Picture("<svg/>", 'A "b" <c>.')._repr_mimebundle_()
+    assert 'alt="A &quot;b&quot; &lt;c&gt;."' in bundle["text/html"]
+    assert "data:image/svg+xml;base64,PHN2Zy8+" in bundle["text/html"]
+    assert bundle["text/plain"] == 'A "b" <c>.'

@@ -1,0 +1,263 @@
+"""The numbers and sentences of Fig. 6, worked by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_records import block_curves, write_run
+
+from book.companion.critics import curves
+from book.companion.critics import text as critic_text
+from book.companion.critics import text as curve_text
+from book.companion.papers.names import blocks_of_stages
+from book.companion.text.tables import MINUS
+from dreal_lib.errors import UserError
+from dreal_lib.records import find_records
+
+
+def two_maps():
+    """Three epochs; the first map's critic is stuck, the second's follows exactly."""
+    right = [0.0, 0.5, 0.8]
+    rows = []
+    for epoch, share in enumerate(right, start=1):
+        gain = np.nan if share == 0 else 0.1 * epoch
+        reward = -(1 - share) + (0 if share == 0 else share * gain)
+        for name, critique in (("layer1.0", 0.0), ("layer4.2", reward / 2)):
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "map": name,
+                    "images": 50,
+                    "critique_mean": critique,
+                    "reward_mean": reward,
+                    "right_share": share,
+                    "reward_right_mean": gain,
+                    "critique_rmse": 0.4 if name == "layer1.0" else 0.3,
+                    "correlation": np.nan if name == "layer1.0" else 0.25,
+                    "saturated_share": 0.9 if name == "layer1.0" else 0.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def opposite_runs():
+    """Three runs of one module; the critique follows in one and runs against it in two.
+
+    The mean critique over the runs, (-0.3, 0.1, 0.5), rises with the reward all the same.
+    """
+    critiques = {0: [-1.3, 0.3, 1.7], 1: [0.2, 0.0, -0.1], 2: [0.2, 0.0, -0.1]}
+    reward = [-0.8, -0.4, 0.0]
+    return pd.concat(
+        [
+            two_maps()
+            .query("map == 'layer4.2'")
+            .assign(seed=seed, critique_mean=critique, reward_mean=reward)
+            for seed, critique in critiques.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def sentences(blocks):
+    found = curve_text.curve_sentences(curves.summarise_curves(blocks))
+    return [sentence.replace(MINUS, "-") for sentence in found]
+
+
+def test_a_summary_by_hand():
+    stuck, follows = curves.summarise_curves(two_maps())
+    # Last epoch: 0.8 * 0.3 - 0.2 = 0.04; accuracy alone: -1 at first, -0.2 at last.
+    assert (follows.first_reward, follows.last_reward) == pytest.approx((-1.0, 0.04))
+    assert (follows.first_accuracy_part, follows.last_accuracy_part) == pytest.approx((-1.0, -0.2))
+    assert follows.follows == pytest.approx(1.0)
+    assert (follows.rmse, stuck.rmse) == (0.3, 0.4)
+    assert np.isnan(stuck.follows)
+    assert (follows.seed, follows.stage) == (0, "layer4")
+
+
+def test_correlation_by_hand():
+    # Deviations (-1, 0, 1) and (-1, 1, 0): 1 / (sqrt 2 * sqrt 2).
+    assert curves.correlation(np.array([1.0, 2, 3]), np.array([0.0, 2, 1])) == pytest.approx(0.5)
+    assert curves.correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1.0)
+    assert np.isnan(curves.correlation(np.array([1.0, 2]), np.array([0.0, 2])))
+    # Two values always correlate perfectly, and so does rounding noise with anything.
+    noise = 0.3 + np.array([0.0, 1e-17, 0.0])
+    assert np.isnan(curves.correlation(noise, np.array([1.0, 2, 3])))
+
+
+def test_each_run_is_correlated_by_itself():
+    blocks = opposite_runs()
+    means = blocks.groupby("epoch")[["critique_mean", "reward_mean"]].mean()
+    # What no run has: the mean of the runs follows the reward.
+    assert curves.correlation(*means.to_numpy().T) == pytest.approx(1.0)
+    found = curves.summarise_curves(blocks)
+    assert [s.seed for s in found] == [0, 1, 2]
+    # Deviations (-46, 2, 44)/30 and (5, -1, -4)/30 against (-1, 0, 1): 90 / sqrt(2 * 4056) and
+    # -9 / sqrt(2 * 42).
+    against = -9 / np.sqrt(84)
+    expected = [90 / np.sqrt(8112), against, against]
+    assert [s.follows for s in found] == pytest.approx(expected)
+    follow, rise = sentences(blocks)[:2]
+    assert "module by module, between -0.98 and +1.00 (median -0.98)." in follow
+    said = "mean reward rises in 3 of 3 module-runs (1 module, 3 runs), the mean critique in 1."
+    assert said in rise
+    table = curves.curve_table(found, "re-run", "smoke")
+    assert [row[1] for row in table.rows] == ["0", "1", "2"]
+    assert [row[5].replace(MINUS, "-") for row in table.rows] == ["+1.00", "-0.98", "-0.98"]
+
+
+def test_the_sentences_say_the_numbers():
+    follow, rise, depth, parts, saturated, silent, recurrence = sentences(two_maps())
+    assert "module by module, between +1.00 and +1.00 (median +1.00). Over" in follow
+    assert "between +0.25 and +0.25" in follow
+    assert "In 1 of 2 modules the former is undefined" in follow
+    assert "rises in 2 of 2 modules, the mean critique in 1." in rise
+    assert "seed 0: conv2_x 0.40; conv5_x 0.30. conv5_x less conv2_x: -0.10 (one seed)" in depth
+    assert "changes by +1.04 (seed 0): by accuracy alone" in parts
+    assert "the penalty) +0.80, by the relative gain of the attention +0.24." in parts
+    assert saturated.endswith("more than half of the images, in 1 of 2 modules: conv2_0.")
+    assert "1 of 2 critics, counted run by run" in silent
+    assert silent.endswith("within 0.01 of it: conv2_0.")
+    assert "nothing here tests the recurrence of Eq. 2" in recurrence
+
+
+def test_errors_by_depth_are_compared_run_by_run():
+    """Differences -0.1, -0.2, -0.3: mean -0.2, spread 0.1, half-width 4.303 * 0.1 / sqrt 3."""
+    runs = []
+    for seed, fall in enumerate((0.1, 0.2, 0.3)):
+        blocks = two_maps().assign(seed=seed)
+        deep = blocks["map"] == "layer4.2"
+        runs.append(blocks.assign(critique_rmse=np.where(deep, 0.6 - fall, 0.6)))
+    blocks = pd.concat(runs)
+    depth = sentences(blocks)[2]
+    assert "seeds 0, 1, 2: conv2_x 0.60, 0.60, 0.60; conv5_x 0.50, 0.40, 0.30." in depth
+    assert "-0.20 (95 % interval -0.45 to +0.05, n = 3), no difference can be claimed." in depth
+    # Several modules of a stage: their mean, run by run.
+    twice = pd.concat([blocks, blocks.assign(map="layer1.1", critique_rmse=0.2)])
+    means = curves.means_by_stage(curves.summarise_curves(twice), "rmse")
+    assert means["layer1"] == pytest.approx({0: 0.4, 1: 0.4, 2: 0.4})
+    assert means["layer4"] == pytest.approx({0: 0.5, 1: 0.4, 2: 0.3})
+
+
+def test_many_runs_are_told_as_a_range():
+    runs = [two_maps().assign(seed=s, critique_rmse=0.1 * s) for s in range(1, 7)]
+    depth = sentences(pd.concat(runs))[2]
+    assert "over 6 runs: conv2_x 0.10 to 0.60;" in depth
+
+
+def answering(by_map, seed=0):
+    """Curves whose mean critique ends at the given values, after a first epoch far from 0."""
+    blocks = two_maps().query("map == 'layer4.2'")
+    last = blocks["epoch"] == 3
+    return pd.concat(
+        [
+            blocks.assign(map=name, seed=seed, critique_mean=np.where(last, critique, -0.5))
+            for name, critique in by_map.items()
+        ]
+    )
+
+
+def test_a_critic_is_silent_if_it_ends_within_a_hundredth_of_zero_for_all_it_judges():
+    blocks = pd.concat(
+        [
+            answering({"layer1.0": 0.01, "layer2.0": -0.0101, "layer3.0": -0.009}),
+            # One critic judges both modules of layer3, another of the same stage spatial maps.
+            answering({"layer3.0": 0.0, "layer3.1": -0.6, "layer4.0": 0.0, "layer4.1": 0.0}, 1),
+        ]
+    )
+    found = curves.critics_by_silence(curves.summarise_curves(blocks))
+    assert found == {
+        (0, "layer1", ""): True,
+        (0, "layer2", ""): False,
+        (0, "layer3", ""): True,
+        (1, "layer3", ""): False,
+        (1, "layer4", ""): True,
+    }
+    kinds = answering({"layer1.0.channel": 0.0, "layer1.0.spatial": -0.4, "layer1.1.channel": 0.0})
+    found = curves.critics_by_silence(curves.summarise_curves(kinds))
+    assert found == {(0, "layer1", "channel"): True, (0, "layer1", "spatial"): False}
+
+
+def test_the_sentence_on_silence_names_blocks_and_leaves_them_out_of_following():
+    speaking = answering({"layer1.0": -0.1, "layer4.0": -0.2}, 1)
+    # The reward is -1, -0.4, +0.04, a silent critic's critique -0.5, -0.5, 0.
+    blocks = pd.concat([answering({"layer1.0": -0.7, "layer4.0": 0.0}), speaking])
+    follow, *_, silent, _ = sentences(blocks)
+    assert "1 of 4 critics" in silent
+    assert silent.endswith("within 0.01 of it: conv5_0 in 1 of 2 runs.")
+    rewards = blocks["reward_mean"].to_numpy()[:3]
+    upward = curves.correlation(np.array([-0.5, -0.5, 0.0]), rewards)
+    assert f"between -{upward:.2f} and +{upward:.2f} (median +{upward:.2f}); without" in follow
+    # Three speak: one falls, two rise; a copy of the silent one would not move their median.
+    assert follow.count(f"median +{upward:.2f}") == 2
+    assert "without the silent critics" not in sentences(speaking)[0]
+
+
+def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
+    """The made-up critic of layer1.0 answers 0, and no other."""
+    for seed in (0, 1):
+        write_run(tmp_path, seed=seed)
+        write_run(tmp_path, "table_1/se_resnet50_baseline", seed=seed)
+    maps = ("layer1.0.channel", "layer1.0.spatial", "layer2.0.channel", "layer2.0.spatial")
+    write_run(tmp_path, "table_1/cbam_resnet50_reinforced", maps=maps)
+    runs = find_records(tmp_path)
+    assert curves.silent_critics(runs) == (4, 12)  # of SE four stages twice, of CBAM two stages
+    said = critic_text.silence_of_runs(runs)
+    assert "within 0.01 of 0" in said
+    assert said.endswith(": CBAM-ResNet-50 2 of 4, SE-ResNet-50 2 of 8.")
+    assert curves.silent_critics([r for r in runs if r.record.method == "baseline"]) == (0, 0)
+    assert critic_text.silence_of_runs([]) == critic_text.recurrence_of_runs([]) == ""
+
+
+def test_steps_of_a_critic_are_the_blocks_of_its_stage():
+    maps = ["layer3.10", "layer1.0.channel", "layer1.0.spatial", "layer3.2", "layer3.10"]
+    assert blocks_of_stages(maps) == {"layer1": 1, "layer3": 2}
+    single = critic_text.recurrence_sentence(["layer1.0", "layer2.0"])
+    assert "one block a stage" in single
+    assert "within ±0.76" in single  # tanh 1 = 0.7616
+    several = critic_text.recurrence_sentence(maps, "SE")
+    assert "SE has several blocks a stage (1 in conv2_x, 2 in conv4_x)" in several
+    assert "up to 2 steps (Eq. 2), and a critic of one cell stays within ±0.96" in several
+    assert "nothing here tests" not in several
+
+
+def test_which_networks_test_the_recurrence(tmp_path):
+    write_run(tmp_path)  # two blocks in two of its stages
+    write_run(tmp_path, "table_1/srm_resnet50_reinforced", maps=("layer1.0", "layer2.0"))
+    write_run(tmp_path, "table_1/cbam_resnet50_baseline", maps=("layer1.0",))
+    said = critic_text.recurrence_of_runs(find_records(tmp_path))
+    assert "is not tested: SRM-ResNet-50. With several" in said
+    assert said.endswith("it is: SE-ResNet-50 (up to 2).")
+
+
+def test_maps_stand_in_the_order_of_depth_and_runs_by_seed():
+    names = ["layer3.10", "layer3.9", "layer1.0", "layer3.2"]
+    summaries = curves.summarise_curves(block_curves(names))
+    assert [s.map for s in summaries] == ["layer1.0", "layer3.2", "layer3.9", "layer3.10"]
+    both = pd.concat([block_curves(names[:2]).assign(seed=seed) for seed in (7, 3)])
+    order = [(s.map, s.seed) for s in curves.summarise_curves(both)]
+    assert order == [("layer3.9", 3), ("layer3.9", 7), ("layer3.10", 3), ("layer3.10", 7)]
+
+
+def test_the_table_shows_what_is_undefined():
+    table = curves.curve_table(curves.summarise_curves(two_maps()), "re-run", "smoke")
+    shown = [str(cell).replace(MINUS, "-") for cell in table.rows[0]]
+    first = [text.replace("\N{NO-BREAK SPACE}", " ") for text in shown]
+    ends = ["0.00, 0.00", "-1.00, +0.04"]
+    assert first == ["conv2_0 ▲", "0", *ends, "+0.30", "—", "—", "0.40", "0.90"]
+    assert table.legend() == "▲ re-run (smoke)"
+
+
+def test_no_curves_is_an_error_and_no_alt_text():
+    empty = two_maps().iloc[:0]
+    with pytest.raises(UserError, match="no block curves"):
+        curves.summarise_curves(empty)
+    for text in (
+        curve_text.alt_text,
+        curve_text.alt_text_of_parts,
+        curve_text.alt_text_of_quality,
+    ):
+        assert text(empty) == ""
+    assert "a line a run: 2 modules." in curve_text.alt_text(two_maps())
+    assert "run by run, at 0.80," in curve_text.alt_text_of_parts(two_maps())
+    two = pd.concat([two_maps().assign(seed=0), two_maps().assign(seed=1, right_share=0.5)])
+    assert "at 0.80, 0.50," in curve_text.alt_text_of_parts(two)
+    assert "4 module-runs (2 modules, 2 runs), by epochs" in curve_text.alt_text_of_quality(two)

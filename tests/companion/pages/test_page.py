@@ -1,0 +1,381 @@
+"""Pages: parameters refused in one line, runs found and labelled, nothing silently empty."""
+
+import types
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+from synthetic_records import Costs, write_run
+
+from book.companion.critics import figures
+from book.companion.pages import execute, footer, page
+from book.companion.pages.catalogue import PAGES, Parameters, check_parameters
+from book.companion.pages.runs import find_runs
+from book.companion.papers.dreal import TABLE_1
+from dreal_lib.errors import UserError
+
+BASELINE, REINFORCED = "table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a page displays, as (bundle, metadata)."""
+    displayed = []
+    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append((bundle, meta)))
+    return displayed
+
+
+def view_of(root, name="fig_6", **parameters):
+    return page.start(name, {"profile": "smoke", "records_root": str(root), **parameters})
+
+
+def texts(shown):
+    return "\n".join(bundle["text/plain"] for bundle, _ in shown)
+
+
+def test_the_defaults():
+    found = check_parameters("table_1", {})
+    assert found == Parameters(profile="desktop", variant="two_cores")
+    assert found.scale == "desktop+two_cores"
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"profile": "smoke"}, "variant", None),
+        ({"profile": "desktop", "variant": "none"}, "variant", None),
+        ({"profile": "desktop", "variant": None}, "variant", None),
+        ({"seeds": "all"}, "seeds", None),
+        ({"seeds": "[1, 0, 1]"}, "seeds", (0, 1)),
+        ({"seeds": "2,0"}, "seeds", (0, 2)),
+        ({"seeds": 3}, "seeds", (3,)),
+        ({"seeds": [0, 4]}, "seeds", (0, 4)),
+        ({"records_root": ""}, "records_root", None),
+        ({"network": "cbam_resnet50"}, "network", "cbam_resnet50"),
+    ],
+)
+def test_parameters_are_read(given, field, value):
+    assert getattr(check_parameters("fig_6", given), field) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"profil": "smoke"}, "unknown parameter of fig_6 'profil'; did you mean 'profile'?"),
+        ({"seed": 0}, "did you mean 'seeds'?"),
+        ({"profile": "smok"}, "unknown profile 'smok'; did you mean 'smoke'?"),
+        ({"profile": 3}, "profile must be text; got 3"),
+        ({"variant": "two_core"}, "did you mean 'two_cores'?"),
+        ({"variant": 2}, "variant must be text"),
+        ({"results": "recordet"}, "did you mean 'recorded'?"),
+        ({"seeds": "one"}, "seeds is \"all\" or whole numbers; got 'one'"),
+        ({"seeds": "[]"}, "seeds is"),
+        ({"seeds": [True]}, "seeds is"),
+        ({"seeds": -1}, "seeds is"),
+        ({"seeds": 1.5}, "seeds is"),
+        ({"records_root": "/no/such/folder"}, "records_root '/no/such/folder' is no folder"),
+        ({"data_root": 5}, "data_root must be the path of a folder"),
+        ({"network": "resnet50"}, "unknown network 'resnet50'"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(given, said):
+    with pytest.raises(UserError) as refused:
+        check_parameters("fig_6", given)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_parameter_of_another_page_is_unknown():
+    with pytest.raises(UserError, match="unknown parameter of table_1 'network'"):
+        check_parameters("table_1", {"network": "se_resnet50"})
+
+
+def test_the_namespace_of_a_notebook_is_searched_for_unknown_names(tmp_path):
+    fine = {"page": types, "_i": "hidden", "__name__": "__main__", "seeds": "[0]"}
+    assert page.start("fig_6", fine | {"records_root": str(tmp_path)}).parameters.seeds == (0,)
+    with pytest.raises(UserError, match="'sedes'; did you mean 'seeds'"):
+        page.start("fig_6", {**fine, "sedes": "[0]"})
+
+
+def test_a_refusal_is_rendered_without_a_traceback():
+    assert UserError("one line")._render_traceback_() == ["one line"]
+
+
+def test_a_bad_record_ends_the_page_in_one_line(tmp_path):
+    write_run(tmp_path, REINFORCED)
+    history = next(tmp_path.rglob("seed0.history.csv"))
+    history.write_text(history.read_text() + "5,1,1,1,1,1,1,1,1,1,1\n")
+    with pytest.raises(UserError, match=r"seed0\.history\.csv.*SHA-256 differs"):
+        view_of(tmp_path)
+
+
+def test_seeds_that_are_not_alike_end_the_page(tmp_path):
+    write_run(tmp_path, REINFORCED, seed=0, epochs=4)
+    write_run(tmp_path, REINFORCED, seed=1, epochs=5)
+    with pytest.raises(UserError, match="differ in settings"):
+        view_of(tmp_path)
+
+
+def test_recorded_results_read_committed_records_alone(tmp_path):
+    write_run(tmp_path / "book/records", BASELINE, seed=0)
+    write_run(tmp_path / "build/records", BASELINE, seed=1)
+    found = find_runs(Parameters(profile="smoke"), tmp_path)
+    assert [(run.record.seed, run.origin) for run in found] == [(0, "recorded")]
+
+
+def test_rerun_results_replace_whole_rows(tmp_path):
+    committed, made_here = tmp_path / "book/records", tmp_path / "build/records"
+    for seed in (0, 1):
+        write_run(committed, BASELINE, seed=seed)
+        write_run(committed, REINFORCED, seed=seed)
+    write_run(committed, BASELINE, profile="desktop")
+    write_run(made_here, BASELINE, seed=0)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    labels = [(r.record.scale, r.record.recipe, r.record.seed, r.origin) for r in found]
+    assert labels == [
+        ("smoke", BASELINE, 0, "re-run"),
+        ("desktop", BASELINE, 0, "recorded"),
+        ("smoke", REINFORCED, 0, "recorded"),
+        ("smoke", REINFORCED, 1, "recorded"),
+    ]
+
+
+def test_seeds_are_those_of_the_pages_own_scale(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "book/records", BASELINE, seed=seed)
+        write_run(tmp_path / "book/records", BASELINE, seed=seed, profile="desktop")
+    found = find_runs(Parameters(profile="smoke", seeds=(1,)), tmp_path)
+    labels = [(run.record.scale, run.record.seed) for run in found]
+    assert labels == [("desktop", 0), ("desktop", 1), ("smoke", 1)]
+
+
+def test_rerun_without_runs_shows_the_committed_ones(tmp_path):
+    write_run(tmp_path / "book/records", BASELINE)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    assert [run.origin for run in found] == ["recorded"]
+
+
+def test_a_figure_comes_with_caption_alt_text_and_label(tmp_path, shown):
+    write_run(tmp_path, REINFORCED, maps=("layer1.0",))
+    view = view_of(tmp_path)
+    view.figure(
+        figures.critique_and_reward,
+        view.blocks(),
+        caption="A\n caption.",
+        alt="Alt.",
+        label="fig",
+    )
+    ((bundle, metadata),) = shown
+    assert bundle["image/svg+xml"].lstrip().startswith("<?xml")
+    assert bundle["text/plain"] == "Alt."
+    assert bundle["text/csv"].splitlines()[0] == ",".join(view.blocks().columns)
+    assert metadata["mystnb"]["figure"] == {"caption": "A caption.", "name": "fig"}
+    assert metadata["mystnb"]["image"]["alt"] == "Alt."
+
+
+def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path, shown):
+    view = view_of(tmp_path, seeds="[0, 2]", data_root=str(tmp_path))
+    blocks = view.blocks()
+    view.describe()
+    view.figure(figures.critique_and_reward, blocks, caption="", alt="", label="x")
+    view.show_curves(blocks)
+    view.say_curves(blocks)
+    view.footer()
+    said = texts(shown)
+    for seed in (0, 2):
+        assert f"dreal train {REINFORCED} --profile smoke --seed {seed} --data {tmp_path}\n" in said
+    assert "baseline" not in said
+    assert "SE-ResNet-50 was not run at scale smoke yet." in said
+    assert "Records: none at scale smoke" in said
+    assert not any("image/svg+xml" in bundle for bundle, _ in shown)
+
+
+def test_the_table_page_says_which_rows_were_not_run(tmp_path, shown):
+    write_run(tmp_path, BASELINE)
+    view = view_of(tmp_path, "table_1")
+    view.missing()
+    said = texts(shown)
+    assert said.count("dreal train") == 11
+    assert f"dreal train {BASELINE} " not in said
+
+
+def test_other_scales_are_shown_apart(tmp_path, shown):
+    write_run(tmp_path, BASELINE)
+    write_run(tmp_path, BASELINE, profile="desktop", variant="two_cores", top1=(33.25, 33.0))
+    write_run(tmp_path, BASELINE, variant="custom", top1=(11.25, 11.0))
+    view = view_of(tmp_path, "table_1")
+    view.show_other_scales()
+    said = texts(shown)
+    assert "desktop+two_cores" in said
+    assert "33.25" in said
+    assert "11.25" not in said  # hand-made overrides are nobody's scale
+    assert "No run at another scale" not in said
+
+
+def test_the_footer_says_how_the_page_was_made(tmp_path, shown):
+    write_run(tmp_path, REINFORCED, seed=0, wall_seconds=61.5)
+    write_run(tmp_path, REINFORCED, seed=1, git={"commit": None, "clean": None})
+    write_run(tmp_path, REINFORCED, seed=2, complete=False)
+    view_of(tmp_path).footer()
+    said = texts(shown)
+    assert "dreal execute book/notebooks/fig_6.py fig_6.ipynb -p profile=smoke" in said
+    assert f"2 recorded in `{tmp_path}/smoke`" in said
+    assert "made-up, 10 classes, 400 + 100 images, fingerprint `ffffffffffff`" in said
+    assert "`c0ffeec0ffee` (clean); none (not run in a clone)" in said
+    assert "Test CPU, 2 cores" in said
+    assert "2 min 03 s in all" in said
+    assert "stopped early" in said
+    assert "seed2.json" in said
+    assert "dreal train table_1/se_resnet50_reinforced --profile smoke --seed 1" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")],
+)
+def test_durations(seconds, text):
+    assert footer.duration(seconds) == text
+
+
+def write_notebook(path, *cells):
+    """A py:percent notebook with a parameters cell and further cells."""
+    parameters = '# %% tags=["parameters"]\ncount = 3\nname = "x"\n'
+    path.write_text("\n".join([parameters, *(f"# %%\n{cell}\n" for cell in cells)]))
+    return path
+
+
+def test_execution_is_clean_and_repeats_to_the_byte(tmp_path):
+    source = write_notebook(tmp_path / "n.py", "print(count, name)")
+    for out in ("one.ipynb", "two.ipynb"):
+        execute.execute_notebook(source, tmp_path / out, {"count": 5})
+    assert (tmp_path / "one.ipynb").read_bytes() == (tmp_path / "two.ipynb").read_bytes()
+    notebook = nbformat.read(tmp_path / "one.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[-1].outputs[0].text == "5 x\n"
+    assert [cell.id for cell in notebook.cells] == ["cell-00", "cell-01", "cell-02"]
+    assert "papermill" not in notebook.metadata
+
+
+def test_a_failing_notebook_leaves_nothing_behind(tmp_path):
+    source = write_notebook(tmp_path / "n.py", "raise KeyError('lost')")
+    out = tmp_path / "out.ipynb"
+    out.write_text("old")
+    with pytest.raises(UserError, match=r"^n\.py: KeyError: 'lost'$"):
+        execute.execute_notebook(source, out)
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n.py", "out.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cuont": 1}, "unknown parameter of n.py 'cuont'; did you mean 'count'?"),
+        ({"count": "many"}, "parameter count must be int, as its default 3; got 'many'"),
+        ({"name": 4}, "parameter name must be str"),
+    ],
+)
+def test_parameters_are_refused_before_anything_runs(tmp_path, given, said):
+    source = write_notebook(tmp_path / "n.py", "open('ran', 'w')")
+    with pytest.raises(UserError) as refused:
+        execute.execute_notebook(source, tmp_path / "out.ipynb", given)
+    assert said in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n.py"]
+
+
+def test_a_parameter_of_a_page_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        execute.execute_notebook(
+            execute.FOLDER / "fig_6.py", tmp_path / "out.ipynb", {"profile": "smok"}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("gone.py", "out.ipynb", "cannot read notebook"),
+        ("n.txt", "out.ipynb", r"a notebook is a \.py or an \.ipynb"),
+        ("n.py", "out.html", "an executed notebook is an .ipynb"),
+    ],
+)
+def test_what_is_no_notebook_is_refused(tmp_path, source, out, said):
+    write_notebook(tmp_path / "n.py")
+    (tmp_path / "n.txt").write_text("x")
+    with pytest.raises(UserError, match=said):
+        execute.execute_notebook(tmp_path / source, tmp_path / out)
+
+
+def test_plain_papermill_refuses_a_misspelt_parameter_from_anywhere(tmp_path):
+    """papermill itself only warns; the notebook's own first call ends it."""
+    jupytext.write(jupytext.read(execute.FOLDER / "table_1.py"), tmp_path / "t.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError) as refused:
+        papermill.execute_notebook(
+            str(tmp_path / "t.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            {"profil": "smoke"},
+            cwd=str(tmp_path),
+            progress_bar=False,
+        )
+    last = str(refused.value).strip().splitlines()[-1]
+    assert last.startswith("unknown parameter of table_1 'profil'; did you mean 'profile'?")
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    (error,) = [output for output in outputs if output.output_type == "error"]
+    assert len(error.traceback) == 1
+
+
+def run_in_process(name, **parameters):
+    """Run a page's code cells here: the same calls as in a kernel, without starting one."""
+    notebook = jupytext.read(execute.FOLDER / f"{name}.py")
+    namespace: dict[str, object] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, namespace)
+            if "parameters" in cell.metadata.get("tags", []):
+                namespace.update(parameters)
+
+
+def test_fig_6_is_made_from_records_alone(tmp_path, shown):
+    write_run(tmp_path, REINFORCED, maps=("layer1.0", "layer4.0"))
+    run_in_process("fig_6", profile="smoke", records_root=str(tmp_path))
+    drawn = [metadata["mystnb"] for bundle, metadata in shown if "image/svg+xml" in bundle]
+    assert len(drawn) == 3
+    alts = ("Critique and reward", "The share of images", "Three maps of colour")
+    for meta, alt in zip(drawn, alts, strict=True):
+        assert meta["figure"]["caption"]
+        assert meta["image"]["alt"].startswith(alt)
+    assert "on more than half of the images, in 1 of 2 modules: conv2_0." in texts(shown)
+
+
+def test_table_1_is_made_from_records_alone(tmp_path, shown, monkeypatch):
+    write_run(tmp_path, BASELINE, top1=(41.25, 40.0))
+    write_run(tmp_path, REINFORCED, top1=(43.75, 43.0))
+    monkeypatch.setattr(page.Page, "costs", lambda self: {name: Costs() for name in TABLE_1})
+    monkeypatch.setattr(page.Page, "glue", lambda self, name, text: None)
+    run_in_process("table_1", profile="smoke", records_root=str(tmp_path))
+    said = texts(shown).replace("\N{NO-BREAK SPACE}", " ")
+    assert TABLE_1["se_resnet50"].reinforced.top1.printed in said
+    assert " 41.25 ± — |" in said
+    assert " 43.75 ± — |" in said
+    assert "the difference is +2.50 points in one seed; nothing can be claimed" in said
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_names_its_parameters_as_they_are_checked(name):
+    """The parameters cell and the check agree, in names and in defaults."""
+    notebook = jupytext.read(execute.FOLDER / f"{name}.py")
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    written: dict[str, object] = {}
+    exec(cell.source, written)
+    del written["__builtins__"]
+    assert set(written) == set(PAGES[name])
+    assert check_parameters(name, written) == check_parameters(name, {})
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_notebook_holds_no_logic(name):
+    source = (execute.FOLDER / f"{name}.py").read_text()
+    code = [line for line in source.splitlines() if not line.startswith("#")]
+    for word in ("def ", "for ", "while ", "try", "if ", "lambda"):
+        assert not any(line.lstrip().startswith(word) for line in code), word

@@ -1,0 +1,261 @@
+"""Listing class folders and decoding files: what is read, what is refused, and how it is said."""
+
+import io
+import json
+import random
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_images import CLASSES, noise, write_tiny_set
+
+from dreal_lib.data.images import content_fingerprint, listing_stamp, open_image_set, read_image
+from dreal_lib.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_tiny_set(tmp_path / "set")
+
+
+def refusal(function, *arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_files_are_listed_sorted_with_their_class(root):
+    images = open_image_set(root)
+    assert images.classes == images.train.classes == images.val.classes == CLASSES
+    expected = sorted(
+        (path.relative_to(root).as_posix() for path in (root / "train").glob("*/*")),
+        key=lambda file: (file.split("/")[1], file.split("/")[2]),
+    )
+    assert list(images.train.files) == expected
+    assert [file.split("/")[1] for file in images.val.files] == [
+        CLASSES[label] for label in images.val.labels
+    ]
+    assert (len(images.train), len(images.val)) == (27, 12)
+    assert images.train.labels.dtype == np.int64
+
+
+def test_the_order_does_not_depend_on_the_order_of_creation(tmp_path, root):
+    other = write_tiny_set(tmp_path / "other", classes=CLASSES[::-1])
+    assert open_image_set(other).train.files == open_image_set(root).train.files
+
+
+def test_a_class_limit_keeps_the_first_in_sorted_order(root):
+    images = open_image_set(root, classes=2)
+    assert images.classes == ("ant", "bee")
+    assert (len(images.train), len(images.val)) == (18, 8)
+
+
+@pytest.mark.parametrize("classes", [-1, 0, 1, 4])
+def test_an_impossible_class_limit_is_refused(root, classes):
+    assert f"from 2 to 3 for {root}; got {classes}" in refusal(open_image_set, root, classes)
+
+
+def test_a_class_in_val_and_not_in_train_is_refused(root):
+    (root / "val" / "dog").mkdir()
+    message = refusal(open_image_set, root)
+    assert "val/dog" in message
+    assert "has no train/dog" in message
+
+
+def test_a_class_in_train_and_not_in_val_is_let_through(root):
+    for path in (root / "val" / "bee").iterdir():
+        path.unlink()
+    (root / "val" / "bee").rmdir()
+    images = open_image_set(root)
+    assert images.classes == CLASSES
+    assert set(images.val.labels) == {0, 2}
+
+
+@pytest.mark.parametrize("missing", ["", "train", "val"])
+def test_a_missing_folder_is_named_with_the_layout(tmp_path, root, missing):
+    broken = tmp_path / "nowhere" if not missing else root
+    if missing:
+        (root / missing).rename(tmp_path / "moved")
+    message = refusal(open_image_set, broken)
+    assert f"no folder {broken / (missing or 'train')}" in message
+    assert "train/CLASS" in message
+
+
+def test_a_file_in_place_of_the_root_is_refused(tmp_path):
+    (tmp_path / "set").write_text("")
+    assert "no folder" in refusal(open_image_set, tmp_path / "set")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "val").mkdir()
+    assert "holds no class folders" in refusal(open_image_set, tmp_path)
+
+
+def test_a_class_folder_without_image_is_named(root):
+    (root / "train" / "dog").mkdir()
+    (root / "train" / "dog" / "notes.txt").write_text("no image")
+    message = refusal(open_image_set, root)
+    assert f"class folder {root / 'train' / 'dog'} holds no image" in message
+
+
+def test_a_val_split_without_image_is_refused(root):
+    for path in (root / "val").glob("*/*"):
+        path.unlink()
+    assert f"{root / 'val'} holds no image" in refusal(open_image_set, root)
+
+
+def test_hidden_and_other_files_are_ignored(root):
+    expected = open_image_set(root).train.files
+    hidden = root / "train" / ".cache"
+    hidden.mkdir()
+    (hidden / "x.png").write_bytes(b"")
+    (root / "train" / "ant" / "._0.jpg").write_bytes(b"left by another system")
+    (root / "train" / "ant" / "notes.txt").write_text("")
+    (root / "train" / "ant" / "folder.png").mkdir()
+    (root / "train" / "list.csv").write_text("")
+    assert open_image_set(root).train.files == expected
+
+
+def test_suffixes_may_be_capital(root):
+    (root / "train" / "ant" / "0.jpg").rename(root / "train" / "ant" / "0.JPEG")
+    assert "train/ant/0.JPEG" in open_image_set(root).train.files
+
+
+def test_without_a_manifest_the_folder_names_the_set(root, monkeypatch):
+    assert open_image_set(root).name == "set"
+    assert open_image_set(root).titles == CLASSES
+    monkeypatch.chdir(root)
+    assert open_image_set(".").name == "set"
+
+
+def test_a_manifest_names_the_set_and_titles_its_classes(root):
+    classes = [{"name": "cat", "title": "domestic cat"}, {"name": "ant"}]
+    (root / "manifest.json").write_text(json.dumps({"name": "pets", "classes": classes}))
+    images = open_image_set(root)
+    assert images.name == "pets"
+    assert images.titles == ("ant", "bee", "domestic cat")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '"x"', '{"classes": 3}', '{"classes": [{"title": 1}]}']
+)
+def test_a_damaged_manifest_is_named(root, text):
+    (root / "manifest.json").write_text(text)
+    assert str(root / "manifest.json") in refusal(open_image_set, root)
+
+
+def pixels_of(path) -> np.ndarray:
+    image = read_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image).astype(int)
+
+
+def test_colour_is_decoded_as_it_was_written(tmp_path):
+    noise(3).save(tmp_path / "x.png")
+    assert np.array_equal(pixels_of(tmp_path / "x.png"), np.asarray(noise(3)))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_greyscale_becomes_three_equal_channels(tmp_path, suffix):
+    grey = Image.fromarray(np.full((6, 5), 77, dtype=np.uint8))
+    grey.save(tmp_path / f"x.{suffix}")
+    pixels = pixels_of(tmp_path / f"x.{suffix}")
+    assert pixels.shape == (6, 5, 3)
+    assert np.abs(pixels - 77).max() <= 1
+
+
+def test_a_palette_with_transparency_keeps_its_colours_and_warns_nobody(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    image.save(tmp_path / "x.png", transparency=bytes([0, 128]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels = pixels_of(tmp_path / "x.png")
+    assert pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
+
+
+def test_cmyk_becomes_the_colour_it_prints(tmp_path):
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
+    assert np.abs(pixels_of(tmp_path / "x.jpg") - [255, 0, 0]).max() <= 3
+
+
+def test_an_alpha_channel_is_dropped(tmp_path):
+    Image.new("RGBA", (2, 2), (9, 8, 7, 0)).save(tmp_path / "x.png")
+    assert np.array_equal(pixels_of(tmp_path / "x.png")[0, 0], [9, 8, 7])
+
+
+def test_sixteen_bits_are_refused_not_clipped_to_white(tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((4, 4), 20000, dtype=np.uint16)).save(path)
+    message = refusal(read_image, path)
+    assert str(path) in message
+    assert "8 bits" in message
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, 0.3, 0.9])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_file_is_named(tmp_path, suffix, keep):
+    path = tmp_path / f"x.{suffix}"
+    noise(1, 64, 64).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    message = refusal(read_image, path)
+    assert str(path) in message
+    assert "replace or remove the file" in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert str(tmp_path / "x.jpg") in refusal(read_image, tmp_path / "x.jpg")
+
+
+def test_an_enormous_image_is_refused(tmp_path, monkeypatch):
+    noise(1).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert str(tmp_path / "x.png") in refusal(read_image, tmp_path / "x.png")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "PPM"])
+def test_damage_of_any_kind_gives_an_image_or_one_line(tmp_path, kind):
+    generator = random.Random(0)
+    buffer = io.BytesIO()
+    noise(1).save(buffer, kind)
+    for index in range(80):
+        content = bytearray(buffer.getvalue())
+        for _ in range(generator.randint(1, 6)):
+            content[generator.randrange(16, len(content))] = generator.randrange(256)
+        path = tmp_path / f"{index}.jpg"
+        path.write_bytes(content)
+        try:
+            said = f"{path}" if read_image(path).mode == "RGB" else "another mode"
+        except UserError as error:
+            said = str(error)
+        assert str(path) in said
+        assert "\n" not in said
+
+
+def test_the_stamp_sees_names_sizes_and_times(root):
+    def stamp():
+        return listing_stamp(open_image_set(root).train)
+
+    first = stamp()
+    assert stamp() == first
+    file = root / "train" / "ant" / "0.jpg"
+    file.write_bytes(file.read_bytes() + b"\0")
+    larger = stamp()
+    file.rename(file.with_name("00.jpg"))
+    assert len({first, larger, stamp()}) == 3
+
+
+def test_the_fingerprint_is_of_names_and_contents_in_any_order():
+    hashes = {"train/a/1.png": "aa", "train/b/2.png": "bb"}
+    same = dict(reversed(hashes.items()))
+    assert content_fingerprint(hashes) == content_fingerprint(same)
+    assert content_fingerprint(hashes) != content_fingerprint({**hashes, "train/b/2.png": "bc"})
+    assert content_fingerprint(hashes) != content_fingerprint(
+        {"train/a/1.png": "bb", "train/b/2.png": "aa"}
+    )
