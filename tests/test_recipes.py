@@ -249,6 +249,8 @@ def test_the_hash_changes_with_every_setting(name):
         "critic_input_norm": "layer",
         "critic_hidden": 16,
         "reward_fraction": 0.5,
+        "reward_control": "shuffled",
+        "quality_signal": "oracle_reward",
     }
     changed = load_recipe(ROW, overrides={f"dreal.{name}": (other | choices)[name]})
     assert changed.hash != load_recipe(ROW).hash

@@ -20,7 +20,7 @@ LAYERS = {
     "first floor": {
         "archive", "backbones", "batches", "blocks", "boxes", "cache", "checkpoints", "complexity",
         "counterfactual", "decoding", "downloads", "drawn_queries", "embedding", "identities",
-        "identity_batches", "images", "normalization", "parameters", "recipes", "records",
+        "identity_batches", "images", "normalization", "oracle", "parameters", "recipes", "records",
         "run_folder",
     },
     "second floor": {
