@@ -232,7 +232,11 @@ def bypass_rewards(
 
 
 def evaluated_images(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Indices of the images whose reward needs a counterfactual, (N,): right, and not left out."""
+    """Indices of the images whose reward needs a counterfactual, (N,): right, and not left out.
+
+    Args:
+        logits, labels, weights: As for `bypass_rewards`.
+    """
     right = predicted_right(logits, labels)
     return (right if weights is None else right & (weights > 0)).nonzero().squeeze(1)
 
@@ -245,9 +249,12 @@ def rewards_from(
     gamma: float,
     weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Eq. 1 from logits (N, K) of the `evaluated_images` without a unit's attention, by unit.
+    """Eq. 1 from counterfactuals that are there already; see `bypass_rewards`.
 
-    Arguments and result otherwise as for `bypass_rewards`.
+    Args:
+        logits, labels, units, gamma, weights: As there.
+        without: By unit, logits (N, K) of the `evaluated_images` without the unit's attention;
+            empty if there is no such image.
     """
     indices = evaluated_images(logits, labels, weights)
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32

@@ -7,7 +7,7 @@ another table that it compares them with are not counted.
 from dreal_lib.compare import METHODS
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.parameters import PAGES, check_parameters
-from dreal_lib.recipes import recipe_names
+from dreal_lib.recipes import planned_names, recipe_names
 from dreal_lib.retrieval_rows import METHODS as RETRIEVAL_METHODS
 from dreal_lib.retrieval_rows import recipe_of
 
@@ -38,5 +38,5 @@ def rows_of_page(page: str, network: str | None = None) -> list[str]:
     if page == "retrieval":
         return [recipe_of(method) for method in RETRIEVAL_METHODS]
     if page == "scoreboard":
-        return recipe_names()
+        return [row for row in recipe_names() if row not in planned_names()]
     return [row for row in recipe_names() if row.startswith(f"{page}/")]

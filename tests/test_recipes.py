@@ -221,6 +221,8 @@ CHANGES = {
     "channels_last": False,
     "stages": ["layer3", "layer4"],
     "dreal": {"gamma": 0.5},
+    "evaluate_every": 3,
+    "figure_images": 77,
 }
 
 
