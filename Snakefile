@@ -131,7 +131,7 @@ rule train:
         run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash(w.row)}",
         workers=lambda w, threads: threads - 1,  # they feed a GPU
     wildcard_constraints:
-        row="(?:table_[0-9]+|ablations)/[a-z0-9_]+",
+        row="(?:table_[0-9]+|ablations|evidence)/[a-z0-9_]+",
         seed="[0-9]+",
     threads: int(config.get("train_threads", 1))
     log:

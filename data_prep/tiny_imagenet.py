@@ -7,8 +7,10 @@ read too (`data_prep.tiny_imagenet_forms`). Files are stored as they are; about 
     python -m data_prep.tiny_imagenet data/tiny-imagenet tiny-imagenet-200.zip --classes 100
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +23,7 @@ from data_prep.errors import PreparationError
 from data_prep.layout import already_prepared
 from data_prep.packs import archive_record
 from data_prep.staging import new_set
-from data_prep.tiny_imagenet_forms import BASE, Collection, open_collection
+from data_prep.tiny_imagenet_forms import BASE, Collection, Photo, open_collection
 
 NAME = "tiny-imagenet"
 ARRAY_NAME = "tiny-imagenet-32px"
@@ -104,12 +106,49 @@ def read_wnids(path: Path) -> list[str]:
     return wnids
 
 
+def hold_out(photos: Iterable[Photo], train: int, judged: int) -> list[Photo]:
+    """Some training images of each class to train on and others to judge by.
+
+    The set has 50 images a class to judge by, too few for differences of a point. A class's
+    training images are put in the order of the SHA-256 of their file names, which is the same for
+    each form of the set and knows nothing of what they show; the first `train` of them are trained
+    on, the next `judged` are judged. Duplicates have been left out before.
+
+    Args:
+        photos: Of both splits; those to judge are left out.
+        train, judged: Images of each class.
+
+    Raises:
+        PreparationError: A number below 1, or a class with fewer images.
+    """
+    if min(train, judged) < 1:
+        raise PreparationError(
+            f"held-out images must be at least 1 to train and 1 to judge; got {train} and {judged}"
+        )
+    by_class: dict[str, list[Photo]] = {}
+    for photo in photos:
+        if photo.split == "train":
+            by_class.setdefault(photo.wnid, []).append(photo)
+    found = []
+    for wnid, members in by_class.items():
+        if len(members) < train + judged:
+            raise PreparationError(
+                f"class {wnid} has {len(members)} training images, and {train} + {judged} were "
+                f"asked for; ask for fewer"
+            )
+        members.sort(key=lambda photo: hashlib.sha256(photo.file_name.encode()).digest())
+        found += members[:train]
+        found += [replace(photo, split="val") for photo in members[train : train + judged]]
+    return found
+
+
 def prepare(
     out: Path,
     source: Path | Sequence[Path],
     *,
     classes: int | None = None,
     wnids: Sequence[str] | None = None,
+    held_out: tuple[int, int] | None = None,
 ) -> Path:
     """Prepare Tiny-ImageNet, or some of its classes, in `out`.
 
@@ -119,13 +158,17 @@ def prepare(
             these.
         classes: Keep this many classes, the first in sorted wnid order; all when None.
         wnids: Keep these classes.
+        held_out: So many images of each class to train, and so many to judge, both of the official
+            training images (see `hold_out`); the official ones to judge are left out. None: the
+            official splits.
 
     Returns:
         `out`.
 
     Raises:
         PreparationError: No archive, a damaged or unsafe one, `classes` out of range, a class that
-            is not there, both `classes` and `wnids`, something else in `out`, or no space.
+            is not there, both `classes` and `wnids`, a class with too few images to hold some
+            out, something else in `out`, or no space.
     """
     out = Path(out)
     if classes is not None and wnids is not None:
@@ -133,12 +176,16 @@ def prepare(
     archives = find_archives(source)
     records = _archive_records(archives)
     settings = {"classes": classes} if wnids is None else {"wnids": sorted(set(wnids))}
+    if held_out is not None:
+        settings |= {"held_out": list(held_out)}
     name = ARRAY_NAME if archives[0].suffix == ".npz" else NAME
     if already_prepared(out, name, settings, records):
         return out
     with open_collection(archives) as (form, collection):
         chosen = set(_chosen(collection, classes, wnids))
         photos = [photo for photo in collection.photos if photo.wnid in chosen]
+        if held_out is not None:
+            photos = hold_out(photos, *held_out)
         source_text = f"Tiny-ImageNet-200, {HOME} ({form} form)"
         with new_set(out, name, source_text, settings, records) as writer:
             require_room(writer.folder, sum(photo.size for photo in photos), name)
@@ -161,12 +208,18 @@ def main(
     wnids: Annotated[
         Path | None, typer.Option(help="Keep the classes that this file names, a wnid a line.")
     ] = None,
+    held_out: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Images a class to train and to judge, both of the training images."),
+    ] = None,
 ) -> None:
     """Prepare Tiny-ImageNet from its official zip, from packs of parts, or from an array.
 
     Example: python -m data_prep.tiny_imagenet data/tiny tiny-imagenet-200.zip --classes 100
     """
-    prepare(out, source, classes=classes, wnids=read_wnids(wnids) if wnids else None)
+    prepare(
+        out, source, classes=classes, wnids=read_wnids(wnids) if wnids else None, held_out=held_out
+    )
     print(f"prepared: {out}")
 
 

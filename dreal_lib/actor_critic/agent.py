@@ -25,6 +25,7 @@ from dreal_lib.actor_critic.normalization import (
     refusing_chance,
     running_statistics_untouched,
 )
+from dreal_lib.actor_critic.oracle import MapGradients, oracle_gradients
 from dreal_lib.actor_critic.reward import logits_of, mean_square, predicted_right, sample_weights
 from dreal_lib.attention.actor import reduce_to_map
 from dreal_lib.errors import UserError, unknown_choice
@@ -46,8 +47,9 @@ class Step:
         classification_loss: L_c, Eq. 10.
         quality_loss: L_q, Eq. 8.
         regression_loss: L_r, Eq. 9.
-        rewards: R of the evaluated units (blocks, or maps with bypass_unit="map"), each (B,); NaN
-            for images that a `reward_fraction` below 1 has left out.
+        rewards: R of the evaluated units (blocks, or maps with bypass_unit="map"), each (B,), also
+            where critics learn them shuffled; NaN for images that a `reward_fraction` below 1 has
+            left out.
         critiques: Q of every reinforced map, each (B,): by block, or for blocks with two maps
             "layer3.1.channel" and "layer3.1.spatial".
         sensitivities: How far each critique can still move (`RecurrentCritic.gate_sensitivity`),
@@ -111,6 +113,8 @@ class Agent(nn.Module):
                 for key, group in self.groups.items()
             }
         ).to(parameter.device, parameter.dtype)
+        if settings.reward_control == "random_critic":  # nor does weight decay move them, then
+            self.critics.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """The network's own prediction; no critic takes part."""
@@ -140,16 +144,20 @@ class Agent(nn.Module):
         """
         units = self._units_in(self._choose(blocks))
         if self.settings.reward_statistics == "batch":
-            output, trace, rewards, counts = self._main_pass(images, labels, units)
+            output, trace, rewards, counts, oracle = self._main_pass(images, labels, units)
         else:
             with observed(self.actor, self.maps, bypassed=()) as trace:
                 output = self.actor(images)
-            rewards, counts = self._evaluated_rewards(images, labels, units)
+            rewards, counts, oracle = self._evaluated_rewards(images, labels, units)
         l_c, parts = summed(self.classification_loss(output, labels))
         with torch.autocast(images.device.type, enabled=False):
             states = self._states(trace)
-            l_q = self._quality_loss(trace, states)
-            l_r, critiques, sensitivities = self._regression_loss(trace, states, rewards, counts)
+            if oracle is None:
+                l_q = self._quality_loss(trace, states)
+            else:
+                l_q = self._oracle_loss(trace, oracle, counts)
+            learnt = self._controlled(rewards, counts)
+            l_r, critiques, sensitivities = self._regression_loss(trace, states, *learnt)
         weights = self.settings
         loss = l_c + weights.quality_weight * l_q + weights.regression_weight * l_r
         logits = logits_of(output)
@@ -168,18 +176,18 @@ class Agent(nn.Module):
     def _units_in(self, blocks: Sequence[str]) -> dict[str, tuple[AttentionMap, ...]]:
         return {n: maps for n, maps in self.units.items() if maps[0].block in blocks}
 
-    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict, Tensor | None]:
+    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict, Tensor | None, Any]:
         """The network's output, and rewards whose counterfactuals share its batch statistics."""
         with MainPassStatistics(self.actor) as statistics:
             with self._observed(units) as trace, refusing_chance(images.device):
                 output = self.actor(images)
             with statistics.reused():
                 logits = logits_of(output).detach()
-                rewards, counts = self._rewards(images, labels, logits, trace, units)
-        return output, trace, rewards, counts
+                found = self._rewards(images, labels, logits, trace, units)
+        return output, trace, *found
 
     @torch.no_grad()
-    def _evaluated_rewards(self, images, labels, units) -> tuple[dict, Tensor | None]:
+    def _evaluated_rewards(self, images, labels, units) -> tuple[dict, Tensor | None, Any]:
         """Rewards of the network in evaluation mode (running statistics, no dropout)."""
         refuse_untracked_norms(self.actor)
         with evaluation_mode(self.actor):
@@ -190,16 +198,19 @@ class Agent(nn.Module):
     def _observed(self, units) -> AbstractContextManager[Trace]:
         return observed(self.actor, self.maps, {maps[0].block for maps in units.values()})
 
-    def _rewards(self, images, labels, logits, trace, units) -> tuple[dict, Tensor | None]:
-        """Rewards by unit, and how much each image counts (None: all alike)."""
+    def _rewards(
+        self, images, labels, logits, trace, units
+    ) -> tuple[dict, Tensor | None, MapGradients | None]:
+        """Rewards by unit, how much each image counts (None: all alike), and the true gradients."""
         how = Bypass(self.settings.bypass_mean, self.settings.later_maps)
         gamma, fraction, counts = self.settings.gamma, self.settings.reward_fraction, None
         if fraction < 1:
             counts = sample_weights(predicted_right(logits, labels), fraction, self.generator)
-        rewards = bypass_rewards(
-            self.actor, images, labels, logits, trace, self.maps, units, gamma, how, counts
-        )
-        return rewards, counts
+        given = (self.actor, images, labels, logits, trace, self.maps, units, gamma, how, counts)
+        signal = self.settings.quality_signal
+        oracle = None if signal == "critic" else oracle_gradients(*given, signal=signal)
+        rewards = bypass_rewards(*given) if oracle is None else oracle.rewards
+        return rewards, counts, oracle
 
     def _states(self, trace: Trace) -> dict[AttentionMap, Tensor]:
         """F~ of every map, each (B, S); both losses see the same."""
@@ -236,15 +247,55 @@ class Agent(nn.Module):
 
     def _quality_loss(self, trace: Trace, states: dict[AttentionMap, Tensor]) -> Tensor:
         """L_q, Eq. 8: only the actors' own parameters get a gradient."""
-        actors = [item.actor for item in self.maps]
-        with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
-            maps = {a: a.attend(self._detached_descriptor(trace, a)) for a in actors}
+        maps = self._learning_maps(trace, self.maps)
         losses = []
         with frozen(self.critics):
             for key, group in self.groups.items():
                 critiques = self.critics[key](*self._inputs(states, group, maps))  # Eq. 2, (L, B)
                 losses.append(-critiques.mean(1))  # Eq. 8, (L,)
         return self._reduce(torch.cat(losses))
+
+    def _learning_maps(
+        self, trace: Trace, items: Sequence[AttentionMap]
+    ) -> dict[nn.Module, Tensor]:
+        """The maps made again of descriptors without gradient: they lead to theta alone."""
+        actors = [item.actor for item in items]
+        with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
+            return {a: a.attend(self._detached_descriptor(trace, a)) for a in actors}
+
+    def _oracle_loss(self, trace: Trace, oracle: MapGradients, counts: Tensor | None) -> Tensor:
+        """L_q with the true signal in place of the critique; only theta gets a gradient.
+
+        A map's part is minus the signal's mean over the images (0 where predicted wrong); its
+        gradient on the map is the signal's own. Maps of blocks not drawn are estimated by those
+        drawn in their stage, so that the sum over the maps is unbiased over draws.
+        """
+        items = [item for item in self.maps if item in oracle.gradients]
+        maps, losses = self._learning_maps(trace, items), []
+        for item in items:
+            gradient, value = oracle.gradients[item].flatten(1), oracle.values[item]
+            pushed = (gradient * maps[item.actor].flatten(1).to(gradient.dtype)).sum(1)  # (B,)
+            quality = value + pushed - pushed.detach()
+            if counts is not None:
+                quality = quality * counts.to(quality.dtype)
+            same = [m for m in self.maps if (m.stage, m.kind) == (item.stage, item.kind)]
+            share = sum(m in oracle.gradients for m in same) / len(same)
+            losses.append(-quality.mean() / share)
+        zero = next(self.critics.parameters()).new_zeros(())
+        total = sum(losses, start=zero)
+        return total if self.settings.loss_reduction == "sum" else total / len(self.maps)
+
+    def _controlled(self, rewards: dict, counts: Tensor | None) -> tuple[dict, Tensor | None]:
+        """What critics are to learn: the rewards, or the same ones of other images of the batch."""
+        if self.settings.reward_control != "shuffled" or not rewards:
+            return rewards, counts
+        reward = next(iter(rewards.values()))
+        # One number of the agent's generator, as for `sample_weights`; one order for all units.
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        order = torch.randperm(len(reward), generator=torch.Generator().manual_seed(seed))
+        order = order.to(reward.device)
+        given = {unit: reward[order] for unit, reward in rewards.items()}
+        return given, None if counts is None else counts[order]
 
     def _detached_descriptor(self, trace: Trace, actor: nn.Module) -> Tensor:
         dtype = next(actor.parameters(), trace.descriptors[actor]).dtype
@@ -298,6 +349,8 @@ def reinforce(
     critic_lr: float | None = None,
     critic_hidden: int = 1,
     reward_fraction: float = 1.0,
+    reward_control: str = "none",
+    quality_signal: str = "critic",
     classification_loss: Loss = F.cross_entropy,
     generator: torch.Generator | None = None,
 ) -> Agent:
@@ -311,11 +364,12 @@ def reinforce(
         gamma: Penalty of Eq. 1 for an image predicted wrong.
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
             reward_statistics, loss_reduction, spatial_state, critic_init, critic_input_norm,
-            critic_lr, critic_hidden, reward_fraction: See `dreal_lib.settings.dreal.Settings`.
+            critic_lr, critic_hidden, reward_fraction, reward_control, quality_signal: See
+            `dreal_lib.settings.dreal.Settings`.
         classification_loss: L_c from what the network returns (logits (B, K), or an object with
             `logits`) and labels (B,); a dict of losses is summed.
-        generator: Draws the blocks to bypass, and the sample of a `reward_fraction`; a new one by
-            default.
+        generator: Draws the blocks to bypass, the sample of a `reward_fraction` and the order of
+            shuffled rewards; a new one by default.
 
     Returns:
         The agent; `agent.actor is model`. The critics lie on the model's device.
@@ -339,6 +393,8 @@ def reinforce(
         critic_lr=critic_lr,
         critic_hidden=critic_hidden,
         reward_fraction=reward_fraction,
+        reward_control=reward_control,
+        quality_signal=quality_signal,
     )
     if isinstance(stages, str):
         raise UserError(f"stages must be a list of names; got {stages!r}; try [{stages!r}]")

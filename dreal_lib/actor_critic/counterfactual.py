@@ -147,7 +147,6 @@ class _Counterfactuals:
         return intercepted(maps, replace=maps)
 
 
-@torch.no_grad()
 def bypassed_logits(
     model: nn.Module,
     images: Tensor,
@@ -158,6 +157,8 @@ def bypassed_logits(
     how: Bypass = AS_DEFAULT,
 ) -> dict[str, Tensor]:
     """Predictions with a unit's maps replaced by their means in the main pass, for each unit.
+
+    They carry a gradient to what the trace holds; `dreal_lib.oracle` asks for it.
 
     Args:
         model: The network.
@@ -224,15 +225,42 @@ def bypass_rewards(
     Returns:
         By unit, (B,), float32 or better; NaN for an image not evaluated.
     """
-    right = predicted_right(logits, labels)
-    evaluated = right if weights is None else right & (weights > 0)
-    indices = evaluated.nonzero().squeeze(1)
+    indices = evaluated_images(logits, labels, weights)
     subset = None if len(indices) == len(images) else indices
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    rewards = {unit: torch.full_like(logits[:, 0], -gamma, dtype=dtype) for unit in units}
     without: dict[str, Tensor] = {}
     if len(indices):
         without = bypassed_logits(model, images, trace, maps, units, subset, how)
+    return rewards_from(logits, labels, without, units, gamma, weights)
+
+
+def evaluated_images(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Indices of the images whose reward needs a counterfactual, (N,): right, and not left out.
+
+    Args:
+        logits, labels, weights: As for `bypass_rewards`.
+    """
+    right = predicted_right(logits, labels)
+    return (right if weights is None else right & (weights > 0)).nonzero().squeeze(1)
+
+
+def rewards_from(
+    logits: Tensor,
+    labels: Tensor,
+    without: Mapping[str, Tensor],
+    units: Collection[str],
+    gamma: float,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Eq. 1 from counterfactuals that are there already; see `bypass_rewards`.
+
+    Args:
+        logits, labels, units, gamma, weights: As there.
+        without: By unit, logits (N, K) of the `evaluated_images` without the unit's attention;
+            empty if there is no such image.
+    """
+    indices = evaluated_images(logits, labels, weights)
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    rewards = {unit: torch.full_like(logits[:, 0], -gamma, dtype=dtype) for unit in units}
     for unit, reward in rewards.items():
         if unit in without:
             reward[indices] = relative_gain(logits[indices], without[unit], labels[indices])

@@ -7,12 +7,14 @@ depends on the seed, the epoch and its place in the epoch alone, so an epoch can
 step.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -113,6 +115,13 @@ class CachedBatches:
         count = len(self.labels)
         order = shuffled(count, self.seed, epoch) if self.training else torch.arange(count)
         yield from self._batches(order, epoch, start)
+
+    def chosen(self, indices: np.ndarray) -> "CachedBatches":
+        """Batches of the images at these places alone."""
+        few, places = copy.copy(self), torch.from_numpy(indices)
+        few.images = self.images[places if isinstance(self.images, Tensor) else indices]
+        few.labels = self.labels[places]
+        return few
 
     def part(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of this process's part of the images to judge."""
@@ -233,6 +242,13 @@ class StreamedBatches:
         """The batches of an epoch from number `start` on; of training, this process's shards."""
         order = shuffled(self.count, self.seed, epoch) if self.training else range(self.count)
         yield from self._batches(order, epoch, start)
+
+    def chosen(self, indices: np.ndarray) -> "StreamedBatches":
+        """Batches of the images at these places alone."""
+        few, own = copy.copy(self), self.files
+        files, labels = ([values[i] for i in indices] for values in (own.files, own.labels))
+        few.files, few.count = Files(own.root, files, labels, own.transform), len(indices)
+        return few
 
     def part(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of this process's part of the images to judge."""

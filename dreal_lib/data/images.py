@@ -8,7 +8,7 @@ palette and CMYK images are converted to RGB.
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def chosen(self, indices: np.ndarray) -> "Split":
+        """The images at these places alone."""
+        files = tuple(self.files[i] for i in indices)
+        return replace(self, files=files, labels=self.labels[indices])
 
 
 @dataclass(frozen=True)

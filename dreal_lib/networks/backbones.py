@@ -15,7 +15,13 @@ from torchvision.models import resnet
 from dreal_lib.attention.registry import ATTENTION, create_attention
 from dreal_lib.errors import UserError, unknown_choice
 
-BLOCKS_PER_STAGE = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS_PER_STAGE = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    38: (3, 3, 3, 3),  # no network of the paper: the least with several blocks to draw from a stage
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+}
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 # Kernel and stride of the first convolution, and whether torchvision's max pooling follows.
 STEMS = {"imagenet": (7, 2, True), "tiny": (3, 2, False), "cifar": (3, 1, False)}
@@ -164,7 +170,7 @@ def parse_model_name(name: str) -> tuple[str | None, int]:
 def create_model(
     name: str, num_classes: int = 1000, *, width: int = 64, stem: str = "imagenet"
 ) -> ResNet:
-    """A network by name: plain, se_, cbam_ or srm_, and resnet14, 26, 50 or 101.
+    """A network by name: plain, se_, cbam_ or srm_, and resnet14, 26, 38, 50 or 101.
 
     Args:
         name: E.g. "se_resnet50"; `MODEL_NAMES` lists them.

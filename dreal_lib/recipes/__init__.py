@@ -24,15 +24,21 @@ from dreal_lib.recipes.schema import RetrievalRecipe as RetrievalRecipe
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
-ROWS = ("table_*", "ablations")  # folders of rows
+PLANNED = "evidence"  # the folder of the rows that follow a plan (`book/plan.md`)
+ROWS = ("table_*", "ablations", PLANNED)  # folders of rows
 ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
 NESTED = ("dreal", "depths", "retrieval")
 
 
 def recipe_names() -> list[str]:
-    """Names of all rows, of tables and ablations, e.g. "table_1/se_resnet50_reinforced"."""
+    """Names of all rows, of tables, ablations and plan, e.g. "table_1/se_resnet50_reinforced"."""
     rows = [path for folder in ROWS for path in FOLDER.glob(f"{folder}/*.yaml")]
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in rows)
+
+
+def planned_names() -> list[str]:
+    """Those that follow the plan: at a scale of their own, and in no batch of all rows."""
+    return [name for name in recipe_names() if name.startswith(f"{PLANNED}/")]
 
 
 def variant_names(task: str = "*") -> list[str]:

@@ -126,6 +126,9 @@ class ClassificationRecipe(Recipe):
         decoded_cache: Decode the set once and keep it, instead of streaming files.
         batch_size: Images a step.
         momentum: Of SGD.
+        evaluate_every: Epochs between two evaluations; the last epoch is always evaluated.
+        figure_images: So many test images, spread evenly over the set, are what the figures' data
+            are of; None for all. (Both are written where they are not at their default.)
     """
 
     task: ClassVar[str] = "classification"
@@ -138,6 +141,8 @@ class ClassificationRecipe(Recipe):
     decoded_cache: bool
     batch_size: int = Field(ge=2)
     momentum: float = Field(ge=0, lt=1)
+    evaluate_every: Positive = Field(default=1, exclude_if=lambda value: value == 1)
+    figure_images: Positive | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("resize")
     @classmethod

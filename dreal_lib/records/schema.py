@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from dreal_lib.errors import UserError
 from dreal_lib.runtime.environment import Git, Hardware
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _PER_EPOCH = ("wall_seconds", "images_per_second")
 HISTORY_COLUMNS = (
@@ -140,10 +140,11 @@ class Record(_Frozen):
 
     `network` names the paper's row, `settings` the resolved recipe with the network really trained.
     `best` is the epoch with the lowest top-1 error, or the highest mAP (step sum), on the very
-    images that `last` is measured on.
+    images that `last` is measured on. `threads` are torch's on the CPU, None where it was not kept;
+    `plan_commit` is the last commit of the plan that the run belongs to, None where there is none.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     task: Literal["classification", "retrieval"]
     recipe: RecipeName
     recipe_hash: str
@@ -158,6 +159,8 @@ class Record(_Frozen):
     git: Git
     versions: dict[str, str | None]
     hardware: Hardware
+    threads: int | None = Field(default=None, ge=1)
+    plan_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     data: _Frozen
     wall_seconds: NonNegative
     images_per_second: NonNegative
@@ -222,7 +225,9 @@ def migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     version = content.get("schema_version")
     number = version if type(version) is int else None  # in Python, JSON's true equals 1
     if number == 1:  # before instance recognition: every run was a classification
-        return content | {"schema_version": 2, "task": "classification"}
+        content = content | {"schema_version": 2, "task": "classification"}
+    if number in (1, 2):  # before the plan: no record kept its threads
+        return content | {"schema_version": 3, "threads": None, "plan_commit": None}
     if number != SCHEMA_VERSION:
         raise UserError(
             f"record {path} has schema_version {version!r}, this library reads 1 to "

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PLAN = "book/plan.md"  # of the controlled comparison; committed before its first run
 
 # The distributions that can move a number.
 RECORDED_DISTRIBUTIONS = ("dreal-companion", "torch", "torchvision", "numpy", "pandas", "pillow")
@@ -42,11 +43,16 @@ class Hardware(BaseModel):
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """The part of a record that describes machine and code, under the record's field names."""
+    """The part of a record that describes machine and code, under the record's field names.
+
+    `plan_commit` is the last commit that touched `PLAN`, `threads` torch's number of CPU threads.
+    """
 
     git: Git
     versions: dict[str, str | None]
     hardware: Hardware
+    threads: int
+    plan_commit: str | None
 
 
 def environment_facts(
@@ -59,10 +65,16 @@ def environment_facts(
         root: The project's folder, whose commit is meant.
         world_size: Processes that shared each batch.
     """
+    import torch
+
+    git = git_facts(root)
+    plan = _git(root, "log", "-1", "--format=%H", "--", PLAN) if git.commit else None
     return EnvironmentFacts(
-        git=git_facts(root),
+        git=git,
         versions=_versions(),
         hardware=_hardware(str(device)).model_copy(update={"world_size": world_size}),
+        threads=torch.get_num_threads(),
+        plan_commit=plan or None,
     )
 
 

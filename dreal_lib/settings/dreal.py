@@ -8,7 +8,7 @@ from dreal_lib.errors import UserError, unknown_choice
 
 # Settings that the first records (schema version 1) do not know. Not written at their default,
 # they leave the hash and the recorded settings of those runs what they were.
-ADDED_LATER = ("critic_hidden", "reward_fraction")
+ADDED_LATER = ("critic_hidden", "reward_fraction", "reward_control", "quality_signal")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Settings:
         critic_hidden: Cells of a critic's LSTM; several are projected to the one number Q.
         reward_fraction: Share of the images predicted right for which the counterfactuals of a
             step are computed; below 1, L_r is an unbiased estimate and the step is cheaper.
+        reward_control: A control of what rewards tell: critics learn each image's own reward, or
+            the batch's rewards shuffled over its images, or nothing (they stay as they began).
+        quality_signal: Actors follow the critics (Eq. 8), or the exact gradient of what a perfect
+            critic would know, R or log p (`dreal_lib.oracle`): controls, of no use otherwise.
 
     Raises:
         UserError: A value that is no choice of its setting, or a number that cannot be.
@@ -54,6 +58,8 @@ class Settings:
     critic_lr: float | None = None
     critic_hidden: int = 1
     reward_fraction: float = 1.0
+    reward_control: Literal["none", "shuffled", "random_critic"] = "none"
+    quality_signal: Literal["critic", "oracle_reward", "oracle_log_p"] = "critic"
 
     def __post_init__(self):
         refuse_unknown_choices(self)

@@ -16,7 +16,7 @@ from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches, loaded
 from dreal_lib.data.boxes import open_objects
 from dreal_lib.data.cache import open_cache
 from dreal_lib.data.decoding import loaded_on_device, refuse_without_decoder
-from dreal_lib.data.images import ImageSet, content_fingerprint, open_image_set
+from dreal_lib.data.images import ImageSet, Split, content_fingerprint, open_image_set
 from dreal_lib.diagnosis.evaluation import diagnose, evaluate
 from dreal_lib.diagnosis.localization import can_explain, localize
 from dreal_lib.networks.backbones import create_model
@@ -53,14 +53,17 @@ def open_task(
     # Before the training, so that stages that do not exist are refused before it.
     maps = find_maps(learner.actor, recipe.stages, recipe.image_size)
 
-    def validate(_: int | None) -> dict[str, float]:
+    def validate(epoch: int | None) -> dict[str, float]:
+        if epoch is not None and epoch % recipe.evaluate_every and epoch != recipe.epochs:
+            return {}
         return asdict(evaluate(learner.actor, val.part(), autocast(recipe.precision, device)))
 
     def figure_data() -> dict[str, np.ndarray]:
         # In fp32 whatever the training's precision: rewards are small differences.
         how = Bypass(recipe.dreal.bypass_mean, recipe.dreal.later_maps)
-        diagnosis = diagnose(learner.actor, val.epoch(), maps, recipe.dreal.gamma, how)
-        return diagnosis.arrays() | _localized(learner.actor, images, val, recipe)
+        shown, split = _shown(recipe, images, val)
+        diagnosis = diagnose(learner.actor, shown.epoch(), maps, recipe.dreal.gamma, how)
+        return diagnosis.arrays() | _localized(learner.actor, images, split, shown, recipe)
 
     facts = records.DataFacts(
         name=images.name,
@@ -130,13 +133,22 @@ def create_learner(
     )
 
 
+def _shown(recipe: ClassificationRecipe, images: ImageSet, val: Source) -> tuple[Source, Split]:
+    """The test images that the figures' data are of, as batches and as listed."""
+    count, wanted = len(images.val), recipe.figure_images
+    if wanted is None or wanted >= count:
+        return val, images.val
+    indices = np.linspace(0, count, wanted, endpoint=False).astype(np.int64)
+    return val.chosen(indices), images.val.chosen(indices)
+
+
 def _localized(
-    model: nn.Module, images: ImageSet, val: Source, recipe: ClassificationRecipe
+    model: nn.Module, images: ImageSet, split: Split, val: Source, recipe: ClassificationRecipe
 ) -> dict[str, np.ndarray]:
     """Where the network looks on the validation images; empty without pytorch-grad-cam."""
     if not can_explain():
         return {}
     crops = Crops(recipe.image_size, recipe.resize)
-    objects = open_objects(images.val, crops, squared=recipe.decoded_cache)
+    objects = open_objects(split, crops, squared=recipe.decoded_cache)
     found = localize(model, val.epoch(), objects, steps=PERTURBATION_STEPS)
     return found.arrays() | {"titles": np.array(images.titles)}

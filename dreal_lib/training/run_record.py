@@ -16,7 +16,7 @@ import torch
 
 from dreal_lib import records
 from dreal_lib.errors import UserError
-from dreal_lib.recipes import Recipe, variant_names
+from dreal_lib.recipes import Recipe, planned_names, variant_names
 from dreal_lib.runtime.environment import PROJECT_ROOT, EnvironmentFacts
 from dreal_lib.tasks.task import Task
 from dreal_lib.training.trainer import Progress, Trainer
@@ -128,6 +128,8 @@ def record_run(
         git=environment.git,
         versions=environment.versions,
         hardware=environment.hardware,
+        threads=environment.threads,
+        plan_commit=environment.plan_commit if recipe.name in planned_names() else None,
         data=task.facts,
         wall_seconds=progress.wall_seconds,
         images_per_second=progress.images / progress.train_seconds,

@@ -351,3 +351,32 @@ def test_a_bad_file_of_wnids_is_named(tmp_path, text, said):
 def test_the_recorded_classes_are_twenty():
     named = Path(tiny_imagenet.__file__).with_name("two_cores_wnids.txt")
     assert len(set(tiny_imagenet.read_wnids(named))) == 20
+
+
+def test_images_are_held_out_of_the_training_images(tmp_path, jpeg):
+    """By the SHA-256 of their names; official images to judge and duplicates are left out."""
+    names = [f"n0{label + 1}_{i}.JPEG" for label in (0, 1) for i in range(9)]
+    count = len(names)
+    content = [jpeg(i) for i in range(count)]
+    table = array_table(jpeg) | {
+        "data": np.frombuffer(b"".join(content), dtype=np.uint8),
+        "offsets": np.cumsum([0, *map(len, content)]),
+        "label": np.repeat(np.array([0, 1], dtype=np.uint8), 9),
+        "is_val": np.arange(count) % 9 == 8,
+        "is_dup": np.arange(count) == 3,
+        "name": np.array([name.encode() for name in names]),
+    }
+    np.savez(tmp_path / "tiny.npz", **table)
+    root = tiny_imagenet.prepare(tmp_path / "out", tmp_path / "tiny.npz", held_out=(4, 2))
+    for label, wnid in enumerate(("n01", "n02")):
+        usable = [n for i, n in enumerate(names) if i // 9 == label and i % 9 != 8 and i != 3]
+        usable.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        for split, expected in (("train", usable[:4]), ("val", usable[4:6])):
+            start = f"{split}/{wnid}/"
+            kept = {name.split("/")[2] for name in images(root) if name.startswith(start)}
+            assert kept == set(expected)
+    assert verify(root)["settings"] == {"classes": None, "held_out": [4, 2]}
+    with pytest.raises(PreparationError, match=r"class n01 has 7 training images, and 6 \+ 2"):
+        tiny_imagenet.prepare(tmp_path / "other", tmp_path / "tiny.npz", held_out=(6, 2))
+    with pytest.raises(PreparationError, match="at least 1 to train"):
+        tiny_imagenet.prepare(tmp_path / "other", tmp_path / "tiny.npz", held_out=(6, 0))

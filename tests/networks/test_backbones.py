@@ -50,7 +50,7 @@ def test_every_block_holds_its_attention(name):
 
 
 def test_names_of_the_networks():
-    prefixes, depths = ("", "se_", "cbam_", "srm_"), (14, 26, 50, 101)
+    prefixes, depths = ("", "se_", "cbam_", "srm_"), (14, 26, 38, 50, 101)
     assert set(MODEL_NAMES) == {f"{p}resnet{d}" for p in prefixes for d in depths}
     assert parse_model_name("resnet26") == (None, 26)
     assert parse_model_name("cbam_resnet101") == ("cbam", 101)

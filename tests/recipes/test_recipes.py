@@ -221,6 +221,8 @@ CHANGES = {
     "channels_last": False,
     "stages": ["layer3", "layer4"],
     "dreal": {"gamma": 0.5},
+    "evaluate_every": 3,
+    "figure_images": 77,
 }
 
 
@@ -249,6 +251,8 @@ def test_the_hash_changes_with_every_setting(name):
         "critic_input_norm": "layer",
         "critic_hidden": 16,
         "reward_fraction": 0.5,
+        "reward_control": "shuffled",
+        "quality_signal": "oracle_reward",
     }
     changed = load_recipe(ROW, overrides={f"dreal.{name}": (other | choices)[name]})
     assert changed.hash != load_recipe(ROW).hash

@@ -72,7 +72,7 @@ def test_a_record_is_frozen_and_refuses_unknown_fields(stored):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"schema_version": 3}, "schema_version 3, this library reads 1 to 2"),
+        ({"schema_version": 4}, "schema_version 4, this library reads 1 to 3"),
         ({"schema_version": None}, "schema_version None"),
         ({"seed": "3"}, "bad field seed"),
         ({"seed": -1}, "bad field seed"),
@@ -327,10 +327,10 @@ def test_epochs_that_were_not_evaluated_are_empty_cells(retrieval):
         ({"task": "segmentation"}, "bad field task"),
         ({"task": None}, "bad field task"),
         ({"task": ["retrieval"]}, "bad field task"),
-        ({"schema_version": 3}, "schema_version 3, this library reads 1 to 2"),
-        ({"schema_version": [2]}, "schema_version [2]"),
+        ({"schema_version": 4}, "schema_version 4, this library reads 1 to 3"),
+        ({"schema_version": [3]}, "schema_version [3]"),
         ({"schema_version": True}, "schema_version True"),
-        ({"schema_version": "2"}, "schema_version '2'"),
+        ({"schema_version": "3"}, "schema_version '3'"),
     ],
 )
 def test_a_bad_task_or_schema_is_refused_in_one_line(retrieval, fields, said):
@@ -357,14 +357,33 @@ def test_a_record_of_schema_1_is_read_as_classification_and_left_as_it_is(stored
     before = stored.path.read_bytes()
     again = records.read_record(stored.path)
     assert isinstance(again, records.ClassificationRecord)
-    assert (again.task, again.schema_version) == ("classification", 2)
+    assert (again.task, again.schema_version) == ("classification", 3)
     assert again == stored.record
     assert stored.path.read_bytes() == before
     (found,) = records.find_records(stored.path.parents[3])
     assert found.blocks().equals(stored.blocks())
 
 
-def test_a_record_of_schema_2_says_its_task(stored):
+def test_a_record_of_schema_2_kept_no_threads_and_followed_no_plan(stored):
+    content = json.loads(stored.path.read_text())
+    del content["threads"], content["plan_commit"]
+    stored.path.write_text(json.dumps(content | {"schema_version": 2}))
+    before = stored.path.read_bytes()
+    again = records.read_record(stored.path)
+    assert (again.threads, again.plan_commit, again.schema_version) == (None, None, 3)
+    assert stored.path.read_bytes() == before
+
+
+def test_threads_and_plan_are_kept(stored):
+    edit(stored.path, threads=1, plan_commit="a" * 40)
+    again = records.read_record(stored.path)
+    assert (again.threads, again.plan_commit) == (1, "a" * 40)
+    edit(stored.path, threads=0)
+    with pytest.raises(UserError, match="bad field threads"):
+        records.read_record(stored.path)
+
+
+def test_a_record_since_schema_2_says_its_task(stored):
     content = json.loads(stored.path.read_text())
     del content["task"]
     stored.path.write_text(json.dumps(content))

@@ -20,6 +20,8 @@ CHOICES = {
     "spatial_state": ("refined", "raw"),
     "critic_init": ("pytorch", "fan_in"),
     "critic_input_norm": ("off", "layer"),
+    "reward_control": ("none", "shuffled", "random_critic"),
+    "quality_signal": ("critic", "oracle_reward", "oracle_log_p"),
 }
 NUMBERS = {"gamma": 1.0, "quality_weight": 1.0, "regression_weight": 1.0, "critic_lr": None}
 NUMBERS |= {"critic_hidden": 1, "reward_fraction": 1.0}

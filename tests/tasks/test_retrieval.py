@@ -107,7 +107,7 @@ def test_a_run_leaves_a_whole_record(finished, row):
     stored, folder = finished[row]
     record, recipe = stored.record, tiny_retrieval_recipe(row)
     assert isinstance(record, records.RetrievalRecord)
-    assert (record.task, record.schema_version, record.complete) == ("retrieval", 2, True)
+    assert (record.task, record.schema_version, record.complete) == ("retrieval", 3, True)
     assert (record.recipe, record.recipe_hash) == (recipe.name, recipe.hash)
     assert record.settings == recipe.model_dump(mode="json")
     assert (record.network, record.method) == (recipe.network, recipe.method)

@@ -165,3 +165,20 @@ def test_a_checkpoint_that_goes_away_meanwhile_starts_no_other_training(start, f
     assert len(fetched) == 1
     assert start(CLEAN, recipe=recipe).complete
     assert len(fetched) == 2
+
+
+@pytest.mark.parametrize(
+    "control",
+    [{"reward_control": "shuffled"}, {"reward_control": "random_critic"},
+     {"quality_signal": "oracle_reward"}],
+    ids=lambda control: next(iter(control.values())),
+)  # fmt: skip
+def test_an_interrupted_run_of_a_control_equals_one_that_was_not(start, control):
+    settings = {f"dreal.{name}": value for name, value in control.items()}
+    recipe = tiny_recipe("se_resnet50_reinforced", depths={50: 26}, **settings)
+    whole = start(CLEAN, recipe=recipe, folder="whole")
+    assert start(CLEAN, recipe=recipe, stop=(1, 2)) is None
+    assert start(CLEAN, recipe=recipe, stop=(2, 1)) is None
+    resumed = start(CLEAN, recipe=recipe)
+    assert resumed.checkpoint_sha256 == whole.checkpoint_sha256
+    assert resumed.last == whole.last

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shlex
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tiny_images import CLASSES, tiny_recipe, write_tiny_set
 from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import load_recipe
+from dreal_lib.runtime.environment import PLAN, environment_facts
 from dreal_lib.training import runs
 from dreal_lib.training.checkpoints import load_checkpoint, save_checkpoint
 from dreal_lib.training.run_record import note_on_other_images
@@ -293,3 +295,41 @@ def test_the_committed_records_are_those_that_are_compared_with(data, tmp_path):
         note=notes.append,
     )
     assert any("not the images that the committed records" in text for text in notes)
+
+
+def test_evaluations_and_figures_can_be_made_fewer(train):
+    stored, _ = train(epochs=5, evaluate_every=2, figure_images=5)
+    judged = stored.history()["top1_error_pct"].notna()
+    assert list(stored.history()["epoch"][judged]) == [2, 4, 5]
+    assert stored.record.last.epoch == 5
+    assert stored.record.data.val_images == 12
+    figures = stored.figure_data()
+    assert figures["labels"].tolist() == [0, 0, 1, 1, 2]  # images 0, 2, 4, 7 and 9 of 12
+    assert len(figures["rewards"]) == len(figures["cam/maps"]) == 5
+
+
+def test_a_record_says_its_threads_and_the_commit_of_its_plan(train, monkeypatch):
+    plain, _ = train("se_resnet50_baseline")
+    assert (plain.record.threads, plain.record.plan_commit) == (torch.get_num_threads(), None)
+    row = plain.record.recipe  # as if its row followed the plan
+    monkeypatch.setattr("dreal_lib.training.run_record.planned_names", lambda: [row])
+    planned, _ = train("se_resnet50_baseline", seed=1)
+    assert planned.record.plan_commit == environment_facts("cpu").plan_commit
+
+
+def test_the_plans_commit_is_the_last_that_touched_it(tmp_path):
+    def git(*arguments):
+        name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", *name, "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert environment_facts("cpu", tmp_path).plan_commit is None
+    git("init", "-q")
+    (tmp_path / "book").mkdir()
+    for name in ("other", PLAN, "third"):
+        (tmp_path / name).write_text(name)
+        git("add", name)
+        git("commit", "-qm", name)
+    facts = environment_facts("cpu", tmp_path)
+    assert facts.plan_commit == git("rev-parse", "HEAD~1")
+    assert facts.git.commit == git("rev-parse", "HEAD")

@@ -7,7 +7,7 @@ from book.companion.results.retrieval_rows import METHODS as RETRIEVAL_METHODS
 from book.companion.results.retrieval_rows import recipe_of
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.recipes import recipe_names
+from dreal_lib.recipes import planned_names, recipe_names
 from dreal_lib.records import StoredRecord, find_records
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -78,5 +78,5 @@ def rows_of_page(page: str, network: str | None = None) -> list[str]:
     if page == "retrieval":
         return [recipe_of(method) for method in RETRIEVAL_METHODS]
     if page == "scoreboard":
-        return recipe_names()
+        return [row for row in recipe_names() if row not in planned_names()]
     return [row for row in recipe_names() if row.startswith(f"{page}/")]

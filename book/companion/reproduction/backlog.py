@@ -6,7 +6,7 @@ from pathlib import Path
 from book.companion.pages.catalogue import PAGES
 from book.companion.pages.runs import rows_of_page
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.recipes import recipe_names, task_of
+from dreal_lib.recipes import planned_names, recipe_names, task_of
 from dreal_lib.records import find_records
 
 Run = tuple[str, int]  # recipe and seed
@@ -17,7 +17,7 @@ PAIRS = {
 }
 # The paper's headline first: both ends of the range of attention, at the depth that costs least.
 MOST_INFORMATIVE = ("table_1/se_resnet50_", "table_1/srm_resnet50_", "table_1/", "table_2/")
-MOST_INFORMATIVE += ("table_3/", "ablations/")
+MOST_INFORMATIVE += ("table_3/", "ablations/", "evidence/")
 
 
 def tasks_of(data: Path | None) -> tuple[str, ...]:
@@ -32,9 +32,10 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
     """The rows of a batch, of the tasks that the data serve.
 
     Args:
-        rows: "pair" (one of each task), "all", or tables, rows and pages of the book with commas
-            between, such as "table_3", "table_1/se_resnet50_baseline,ablations" or "fig_6". A page
-            stands for the rows that it shows (`book.companion.pages.runs`).
+        rows: "pair" (one of each task), "all" (but those of the plan), or tables, rows and pages
+            of the book with commas between, such as "table_3",
+            "table_1/se_resnet50_baseline,ablations" or "fig_6". A page stands for the rows that it
+            shows (`book.companion.pages.runs`).
         data: A prepared set, or None for the rendered ones.
 
     Raises:
@@ -45,7 +46,7 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
         return [row for task in tasks for row in PAIRS[task]]
     every = recipe_names()
     if rows == "all":
-        return [row for row in every if task_of(row) in tasks]
+        return [row for row in every if task_of(row) in tasks and row not in planned_names()]
     wanted = {row for name in rows.split(",") for row in _rows_named(name.strip(), every)}
     found = [row for row in every if row in wanted and task_of(row) in tasks]
     if not found:
