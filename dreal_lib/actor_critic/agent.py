@@ -247,7 +247,7 @@ class Agent(nn.Module):
 
     def _quality_loss(self, trace: Trace, states: dict[AttentionMap, Tensor]) -> Tensor:
         """L_q, Eq. 8: only the actors' own parameters get a gradient."""
-        maps = self._learning_maps(trace, self.maps)
+        maps = self.learning_maps(trace, self.maps)
         losses = []
         with frozen(self.critics):
             for key, group in self.groups.items():
@@ -255,10 +255,40 @@ class Agent(nn.Module):
                 losses.append(-critiques.mean(1))  # Eq. 8, (L,)
         return self._reduce(torch.cat(losses))
 
-    def _learning_maps(
-        self, trace: Trace, items: Sequence[AttentionMap]
-    ) -> dict[nn.Module, Tensor]:
-        """The maps made again of descriptors without gradient: they lead to theta alone."""
+    def critiques(self, trace: Trace, maps: dict[nn.Module, Tensor]) -> dict[AttentionMap, Tensor]:
+        """Q of every reinforced map, (B,), and with it a gradient to the maps that are given.
+
+        Args:
+            trace: Of a forward pass; its features are the state, without gradient.
+            maps: By attention module, the maps to judge: those of the pass, or others.
+        """
+        states, found = self._states(trace), {}
+        for key, group in self.groups.items():
+            judged = self.critics[key](*self._inputs(states, group, maps))  # Eq. 2, (L, B)
+            found |= dict(zip(group, judged, strict=True))
+        return found
+
+    def sensitivities(self, trace: Trace) -> dict[AttentionMap, Tensor]:
+        """How far each critique can still move, (B,): `RecurrentCritic.gate_sensitivity`.
+
+        Args:
+            trace: Of a forward pass.
+        """
+        states, found = self._states(trace), {}
+        with torch.no_grad():
+            for key, group in self.groups.items():
+                critic, inputs = self.critics[key], self._inputs(states, group, trace.maps)
+                movable = critic.gate_sensitivity(*inputs, critic(*inputs))
+                found |= dict(zip(group, movable, strict=True))
+        return found
+
+    def learning_maps(self, trace: Trace, items: Sequence[AttentionMap]) -> dict[nn.Module, Tensor]:
+        """Maps made again of descriptors without gradient, (B, ...): they lead to theta alone.
+
+        Args:
+            trace: Of a forward pass.
+            items: The maps wanted.
+        """
         actors = [item.actor for item in items]
         with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
             return {a: a.attend(self._detached_descriptor(trace, a)) for a in actors}
@@ -271,7 +301,7 @@ class Agent(nn.Module):
         drawn in their stage, so that the sum over the maps is unbiased over draws.
         """
         items = [item for item in self.maps if item in oracle.gradients]
-        maps, losses = self._learning_maps(trace, items), []
+        maps, losses = self.learning_maps(trace, items), []
         for item in items:
             gradient, value = oracle.gradients[item].flatten(1), oracle.values[item]
             pushed = (gradient * maps[item.actor].flatten(1).to(gradient.dtype)).sum(1)  # (B,)
