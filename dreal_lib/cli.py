@@ -1,49 +1,80 @@
-"""The library's commands: `dreal prepare | train | evaluate`; the book adds its own."""
+"""The library's commands: `dreal prepare | train | evaluate`; the book adds its own.
 
+What a command needs is imported when it is run: help and refusals come at once.
+"""
+
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from data_prep import (
-    cifar,
-    cuhk03,
-    dukemtmc,
-    embedded,
-    embedded_figures,
-    grocery,
-    imagenet,
-    imagenette,
-    market1501,
-    msmt17,
-    omniglot,
-    tiny_imagenet,
-)
+from dreal_lib import __version__
 from dreal_lib.runtime.deadline import deadline_after
+
+# Of `dreal prepare`: each is the `main` of a module of data_prep.
+SETS = (
+    "embedded",
+    "tiny-imagenet",
+    "cifar",
+    "imagenette",
+    "imagenet",
+    "embedded-figures",
+    "omniglot",
+    "grocery",
+    "market1501",
+    "dukemtmc",
+    "cuhk03",
+    "msmt17",
+)
+
+
+class PreparedSets(TyperGroup):
+    """A command for each of `SETS`; its module is imported when the command is looked up."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(SETS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):
+        if cmd_name not in SETS:
+            return None
+        module = import_module(f"data_prep.{cmd_name.replace('-', '_')}")
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(module.main)
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     help="Deep Reinforced Attention Learning (Li & Chen, 2020): train, evaluate, reproduce.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich takes longer than all the rest
+)
+app.add_typer(
+    typer.Typer(
+        cls=PreparedSets,
+        help="Bring a data set into the layout that training reads.",
+        no_args_is_help=True,
+    ),
+    name="prepare",
 )
 
-prepare = typer.Typer(
-    help="Bring a data set into the layout that training reads.", no_args_is_help=True
-)
-app.add_typer(prepare, name="prepare")
-prepare.command("embedded")(embedded.main)
-prepare.command("tiny-imagenet")(tiny_imagenet.main)
-prepare.command("cifar")(cifar.main)
-prepare.command("imagenette")(imagenette.main)
-prepare.command("imagenet")(imagenet.main)
-prepare.command("embedded-figures")(embedded_figures.main)
-prepare.command("omniglot")(omniglot.main)
-prepare.command("grocery")(grocery.main)
-prepare.command("market1501")(market1501.main)
-prepare.command("dukemtmc")(dukemtmc.main)
-prepare.command("cuhk03")(cuhk03.main)
-prepare.command("msmt17")(msmt17.main)
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dreal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="The version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 Data = Annotated[
     Path, typer.Option(help="Prepared set: train/CLASS and val/CLASS images, or an index.csv.")

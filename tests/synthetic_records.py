@@ -89,10 +89,14 @@ def write_run(
     columns = records.HISTORY_COLUMNS
     files = records.CompanionFiles(
         history=records.write_table(
-            companion(path, "history"), history(columns, epochs, *results.values()), columns
+            companion(path, "history"),
+            history(columns, epochs, *results.values()).to_dict("records"),
+            columns,
         ),
         blocks=records.write_table(
-            companion(path, "blocks"), block_curves(maps, epochs, seed), records.BLOCK_COLUMNS
+            companion(path, "blocks"),
+            block_curves(maps, epochs, seed).to_dict("records"),
+            records.BLOCK_COLUMNS,
         )
         if reinforced
         else None,

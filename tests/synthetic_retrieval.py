@@ -73,7 +73,9 @@ def write_retrieval(
     network = "resnet50" if method == "baseline" else "cbam_resnet50"
     files = records.CompanionFiles(
         history=records.write_table(
-            records.companion_path(path, "history"), history(columns, 4, *results.values()), columns
+            records.companion_path(path, "history"),
+            history(columns, 4, *results.values()).to_dict("records"),
+            columns,
         ),
         figure_data=records.write_figure_data(
             records.companion_path(path, "figure_data"), arrays or figure_arrays()

@@ -34,6 +34,17 @@ def main() -> None:
         sys.exit(0 if "TORCHELASTIC_RUN_ID" in os.environ else EX_TEMPFAIL)
 
 
+def _require_checkout(command: str) -> None:
+    # Before what the command needs is imported, which takes seconds.
+    from dreal_lib.runtime.environment import PROJECT_ROOT
+
+    if not (PROJECT_ROOT / "Snakefile").is_file():
+        raise UserError(
+            f"`dreal {command}` needs a checkout of the project, and {PROJECT_ROOT} is none; "
+            "clone it and run `make setup` there"
+        )
+
+
 @app.command()
 def execute(
     notebook: Annotated[Path, typer.Argument(help="A notebook or its py:percent source.")],
@@ -48,6 +59,7 @@ def execute(
 
       dreal execute book/notebooks/fig_6.py out.ipynb -p profile=smoke -p results=rerun
     """
+    _require_checkout("execute")
     from book.companion.pages.page import execute_notebook
     from dreal_lib.recipes import parse_overrides
 
@@ -98,10 +110,11 @@ def reproduce(
 
       dreal reproduce --missing --profile desktop --data DATA --seeds 0,1,2 --max-minutes 55
     """
-    from book.companion.reproduction.workflow import reproduce as run_workflow
-
     if everything and only is not None:
         raise UserError("--all trains every row and --only some of them; leave one of the two out")
+    _require_checkout("reproduce")
+    from book.companion.reproduction.workflow import reproduce as run_workflow
+
     chosen = "pair" if only is None else only
     status = run_workflow(
         profile=profile,
@@ -137,6 +150,8 @@ def archive(
 
       dreal archive --check build/artifact.zip
     """
+    if not check:
+        _require_checkout("archive")
     from book.companion.reproduction.archive import check_archive, write_archive
 
     archived = check_archive(out) if check else write_archive(out, results)

@@ -79,7 +79,23 @@ def _difference(differences: Sequence[float]) -> Difference | None:
 
 
 def _t_quantile(degrees_of_freedom: int) -> float:
-    # Not at the top: a machine that only trains has no scipy.
-    from scipy.stats import t
+    """t with P(|T| <= t) = CONFIDENCE, by halving the angle's interval."""
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        if _probability_within(middle, degrees_of_freedom) < CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(degrees_of_freedom) * math.tan(high)
 
-    return float(t.ppf(0.5 + CONFIDENCE / 2, degrees_of_freedom))
+
+def _probability_within(angle: float, degrees_of_freedom: int) -> float:
+    """P(|T| <= sqrt(n) tan(angle)), exact (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    odd, total = degrees_of_freedom % 2, 0.0
+    term = math.cos(angle) ** odd
+    for power in range(odd, degrees_of_freedom - 1, 2):
+        total += term
+        term *= (power + 1) / (power + 2) * math.cos(angle) ** 2
+    if odd:
+        return 2 / math.pi * (angle + math.sin(angle) * total)
+    return math.sin(angle) * total

@@ -8,12 +8,13 @@ and cropping that evaluated images do (`dreal_lib.data.cache`, `dreal_lib.data.b
 belongs to the object if at least half of it does. Several boxes of a file are one region.
 """
 
+import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -170,31 +171,37 @@ def read_boxes(path: Path, files: Iterable[str]) -> dict[str, tuple[Box, ...]]:
     Raises:
         UserError: No readable table, a missing column, or a box that is none; with its line.
     """
+    files, found = set(files), {}
     try:
-        table = pd.read_csv(path, dtype={"file": str})
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8", newline="") as lines:
+            table = csv.DictReader(lines, strict=True)
+            header = table.fieldnames or []
+            missing = [column for column in ("file", *CORNERS) if column not in header]
+            if missing:
+                raise UserError(f"{path} lacks the column {missing[0]!r}; prepare the set again")
+            for row in table:
+                box = _box([row[corner] for corner in CORNERS])
+                if box is None:
+                    raise UserError(
+                        f"line {table.line_num} of {path} is no box (whole numbers, x_min below "
+                        f"x_max, y_min below y_max); mend or remove it"
+                    )
+                if row["file"] in files:
+                    found.setdefault(row["file"], []).append(box)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} is not a readable table ({reason}); prepare the set again"
         ) from None
-    missing = [column for column in ("file", *CORNERS) if column not in table]
-    if missing:
-        raise UserError(f"{path} lacks the column {missing[0]!r}; prepare the set again")
-    corners = table[list(CORNERS)].apply(pd.to_numeric, errors="coerce")
-    fine = (
-        (corners == corners.round()).all(axis=1)
-        & (corners.x_min < corners.x_max)
-        & (corners.y_min < corners.y_max)
-        & (corners.abs() < 2**31).all(axis=1)
-    )
-    if not fine.all():
-        line = int(np.argmin(fine)) + 2  # the header is line 1
-        raise UserError(
-            f"line {line} of {path} is no box (whole numbers, x_min below x_max, y_min below "
-            f"y_max); mend or remove it"
-        )
-    found: dict[str, list[Box]] = {}
-    kept = table["file"].isin(set(files))
-    for file, *box in zip(table["file"][kept], *(corners[c][kept] for c in CORNERS), strict=True):
-        found.setdefault(file, []).append(tuple(int(value) for value in box))
     return {file: tuple(several) for file, several in found.items()}
+
+
+def _box(cells: list[str | None]) -> Box | None:
+    try:
+        corners = [float(cell or "nan") for cell in cells]
+    except ValueError:
+        return None
+    if not all(abs(value) < 2**31 and value == math.floor(value) for value in corners):
+        return None  # NaN is below nothing
+    x_min, y_min, x_max, y_max = map(int, corners)
+    return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None

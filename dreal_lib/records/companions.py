@@ -1,18 +1,21 @@
 """The files beside a record: its tables as CSV, its figure data as npz, each with its checksum."""
 
+import csv
 import hashlib
 import io
+import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from dreal_lib.errors import UserError
 from dreal_lib.records.schema import CompanionFile, CompanionFiles
 from dreal_lib.runtime.atomic import write_bytes_atomic, write_text_atomic
+
+Table = dict[str, list]  # values by column; `pandas.DataFrame` takes it as it is
 
 
 def companion_path(path: Path | str, kind: Literal["history", "blocks", "figure_data"]) -> Path:
@@ -22,26 +25,37 @@ def companion_path(path: Path | str, kind: Literal["history", "blocks", "figure_
     return path.with_name(f"{path.stem}.{suffixes[kind]}")
 
 
-def write_table(path: Path | str, table: pd.DataFrame, columns: Iterable[str]) -> CompanionFile:
-    """Write a companion CSV with exactly these columns; NaN becomes an empty cell.
+def write_table(
+    path: Path | str, rows: Sequence[Mapping[str, object]], columns: Iterable[str]
+) -> CompanionFile:
+    """Write a companion CSV with exactly these columns, numbers with nine digits.
 
     Args:
         path: Where it goes; its folder is made.
-        table: The rows; other columns are left out.
-        columns: Names, in their order in the file.
+        rows: Values by column; NaN, and what a row lacks, become an empty cell.
+        columns: Names, in their order in the file; others are left out.
 
     Returns:
         What a record says of the file.
 
     Raises:
-        UserError: If a column is missing or the file cannot be written.
+        UserError: If no row has a column, or the file cannot be written.
     """
     columns = list(columns)
-    missing = [column for column in columns if column not in table.columns]
+    missing = [column for column in columns if not any(column in row for row in rows)]
     if missing:
         raise UserError(f"table for {path} lacks the column(s) {', '.join(missing)}")
-    text = table[columns].to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    return CompanionFile(name=Path(path).name, sha256=write_text_atomic(path, text))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return CompanionFile(name=Path(path).name, sha256=write_text_atomic(path, text.getvalue()))
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):  # NumPy's float64 is one
+        return "" if math.isnan(value) else f"{value:.9g}"
+    return "" if value is None else value
 
 
 def write_figure_data(path: Path | str, arrays: Mapping[str, np.ndarray]) -> CompanionFile:
@@ -59,8 +73,8 @@ def write_figure_data(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Com
     return CompanionFile(name=Path(path).name, sha256=write_bytes_atomic(path, buffer.getvalue()))
 
 
-def read_table(record: Path, companion: CompanionFile, columns: Iterable[str]) -> pd.DataFrame:
-    """A companion CSV.
+def read_table(record: Path, companion: CompanionFile, columns: Iterable[str]) -> Table:
+    """A companion CSV: each column whole numbers, else numbers (an empty cell is NaN), else text.
 
     Args:
         record: Path of the record that names it.
@@ -73,15 +87,26 @@ def read_table(record: Path, companion: CompanionFile, columns: Iterable[str]) -
     beside = record.with_name(companion.name)
     content = checked_content(record, companion)
     try:
-        table = pd.read_csv(io.BytesIO(content))
-    except (ValueError, pd.errors.ParserError) as error:
+        header, *rows = csv.reader(io.StringIO(content.decode()), strict=True)
+        cells = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {}
+    except (ValueError, csv.Error) as error:
         raise _unreadable(beside, "a readable table", error) from error
-    missing = [column for column in columns if column not in table.columns]
+    table = {name: _typed(cells.get(name, ())) for name in header}
+    missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(
             f"{beside} lacks the column(s) {', '.join(missing)}; restore it or run the recipe again"
         )
     return table
+
+
+def _typed(cells: Sequence[str]) -> list:
+    for kind in (int, lambda cell: float(cell or "nan")):
+        try:
+            return [kind(cell) for cell in cells]
+        except ValueError:
+            continue
+    return list(cells)
 
 
 def read_figure_data(record: Path, companion: CompanionFile) -> dict[str, np.ndarray]:

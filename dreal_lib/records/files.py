@@ -4,17 +4,17 @@ A file lies at `<root>/<profile>[+<variant>]/<recipe>/seed<k>.json`, its compani
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
 from dreal_lib.errors import UserError
-from dreal_lib.records.companions import check_companions, read_figure_data, read_table
+from dreal_lib.records.companions import Table, check_companions, read_figure_data, read_table
 from dreal_lib.records.schema import (
     BLOCK_COLUMNS,
     HISTORIES,
@@ -39,12 +39,12 @@ class StoredRecord:
     path: Path
     origin: Literal["recorded", "re-run"] = "recorded"
 
-    def history(self) -> pd.DataFrame:
-        """The training history, one row an epoch (`HISTORIES` by task)."""
+    def history(self) -> Table:
+        """The training history by column, one row an epoch (`HISTORIES` by task)."""
         return read_table(self.path, self.record.files.history, HISTORIES[self.record.task])
 
-    def blocks(self) -> pd.DataFrame:
-        """Critique and reward by epoch and map (`BLOCK_COLUMNS`).
+    def blocks(self) -> Table:
+        """Critique and reward by column, a row for each epoch and map (`BLOCK_COLUMNS`).
 
         Raises:
             UserError: If the run left no block curves (a baseline has none).
@@ -126,11 +126,13 @@ def read_record(path: Path | str) -> Record:
 
 def _refuse_edited(path: Path, record: Record) -> None:
     """A result has to be the one that the history has for its epoch."""
-    history = read_table(path, record.files.history, HISTORIES[record.task]).set_index("epoch")
+    history = read_table(path, record.files.history, HISTORIES[record.task])
     for name in ("last", "best"):
         result = getattr(record, name)
         for metric, value in result.model_dump(exclude={"epoch"}).items():
-            logged = history[metric].get(result.epoch, np.nan)
+            logged = dict(zip(history["epoch"], history[metric], strict=True)).get(
+                result.epoch, math.nan
+            )
             if not np.isclose(value, logged, rtol=HISTORY_PRECISION, atol=0):
                 raise _unreadable(
                     path,

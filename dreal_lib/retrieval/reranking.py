@@ -15,16 +15,21 @@ for each image its neighbours and a few hundred entries, about 12 bytes each, on
 Letters: Q queries, G gallery, A = Q + G, D embedding, N rows of a block.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from dreal_lib.errors import UserError
 from dreal_lib.retrieval.ranking import BLOCK_BYTES
 from dreal_lib.retrieval.similarity import Similarity, nearest
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Reranking:
         k1: Neighbours whose reciprocity is asked, from 1.
         k2: Neighbours, itself included, over which an encoding is averaged; 1 for none.
         original_weight: The paper's lambda, in [0, 1]: 1 leaves the ranking as it was.
+
+    Raises:
+        UserError: A number that cannot be, or scipy is not installed.
     """
 
     k1: int = 20
@@ -52,8 +60,9 @@ class Reranking:
                 f"original_weight must lie in [0, 1]; got {self.original_weight}; the paper "
                 "takes 0.3"
             )
+        _csr(np.zeros((1, 1)))  # fails at once where scipy is missing
 
-    def __call__(self, queries: Tensor, gallery: Tensor, metric: str) -> "Reranked":
+    def __call__(self, queries: Tensor, gallery: Tensor, metric: str) -> Reranked:
         """Scores of (Q, D) against (G, D); UserError if there are too few images for k1 or k2."""
         needed = max(self.k1 + 1, self.k2)
         if len(queries) + len(gallery) < needed:
@@ -91,8 +100,8 @@ class Reranked:
     ) -> None:
         self.similarity, self.largest, self.original_weight = similarity, largest, original_weight
         self.query_count = query_count
-        self.queries = csr_array(encodings[:query_count])
-        self.gallery = csr_array(encodings[query_count:]).tocsc()  # by column: who holds an entry
+        self.queries = _csr(encodings[:query_count])
+        self.gallery = _csr(encodings[query_count:]).tocsc()  # by column: who holds an entry
 
     def rows(self, index: Tensor) -> Tensor:
         squared = self.similarity.squared_distances(index, self.similarity.rows(index))
@@ -114,6 +123,18 @@ class Reranked:
         minima = np.minimum(self.gallery.data[place], np.repeat(own, count))
         shared = np.bincount(self.gallery.indices[place], minima, minlength=self.gallery.shape[0])
         return 1 - shared / (2 - shared)
+
+
+def _csr(
+    entries: object, shape: tuple[int, int] | None = None, dtype: type | None = None
+) -> csr_array:
+    try:  # not at the top: ranking alone needs no scipy
+        from scipy.sparse import csr_array
+    except ImportError:
+        raise UserError(
+            "re-ranking needs scipy; try pip install 'dreal-companion[retrieval]'"
+        ) from None
+    return csr_array(entries, shape, dtype)
 
 
 def _neighbours(similarity: Similarity, count: int) -> tuple[np.ndarray, Tensor]:
@@ -138,13 +159,13 @@ def _membership(neighbours: np.ndarray) -> csr_array:
     """(A, k) -> (A, A) sparse: 1 where column is a neighbour of row."""
     total, k = neighbours.shape
     ones = np.ones(total * k)
-    return csr_array((ones, neighbours.ravel(), np.arange(0, total * k + 1, k)), (total, total))
+    return _csr((ones, neighbours.ravel(), np.arange(0, total * k + 1, k)), (total, total))
 
 
 def _reciprocal(neighbours: np.ndarray) -> csr_array:
     """(A, k) -> (A, A) sparse: 1 where both are neighbours of each other."""
     near = _membership(neighbours)
-    return csr_array(near.multiply(near.T))
+    return _csr(near.multiply(near.T))
 
 
 def _encodings(
@@ -153,11 +174,11 @@ def _encodings(
     """(A, A) sparse: exp(-distance) over the expanded k-reciprocal set, rows that sum to 1."""
     wide = _reciprocal(neighbours[:, : k1 + 1])
     half = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
-    overlap = csr_array((wide @ half.T).multiply(wide)).tocoo()
+    overlap = _csr((wide @ half.T).multiply(wide)).tocoo()
     enough = 3 * overlap.data >= 2 * half.sum(axis=1)[overlap.col]
-    joining = csr_array((overlap.data[enough] > 0, (overlap.row[enough], overlap.col[enough])),
-                        wide.shape, dtype=float)  # fmt: skip
-    expanded = csr_array(wide + joining @ half)
+    joining = _csr((overlap.data[enough] > 0, (overlap.row[enough], overlap.col[enough])),
+                   wide.shape, dtype=float)  # fmt: skip
+    expanded = _csr(wide + joining @ half)
     expanded.sort_indices()  # rows are added in one order, whatever the products left
     first = np.repeat(np.arange(len(neighbours)), np.diff(expanded.indptr))
     expanded.data = np.exp(-_pair_distances(similarity, first, expanded.indices, largest))

@@ -8,12 +8,9 @@ Letters: B batch, D embedding, K training identities.
 
 import torch
 import torch.nn.functional as F
-from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.losses import TripletMarginLoss
-from pytorch_metric_learning.miners import BatchHardMiner
-from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
+from dreal_lib.errors import UserError
 from dreal_lib.settings.retrieval import RetrievalSettings
 
 
@@ -50,10 +47,23 @@ class BatchHardTriplet(torch.nn.Module):
     Args:
         margin: 0.5 in the paper.
         normalised: Distances between features of length 1.
+
+    Raises:
+        UserError: pytorch-metric-learning is not installed.
     """
 
     def __init__(self, margin: float = 0.5, normalised: bool = False):
         super().__init__()
+        try:  # not at the top: only training of retrieval needs it
+            from pytorch_metric_learning.distances import LpDistance
+            from pytorch_metric_learning.losses import TripletMarginLoss
+            from pytorch_metric_learning.miners import BatchHardMiner
+            from pytorch_metric_learning.reducers import MeanReducer
+        except ImportError:
+            raise UserError(
+                "the triplet loss needs pytorch-metric-learning; try "
+                "pip install 'dreal-companion[retrieval]'"
+            ) from None
         distance = LpDistance(normalize_embeddings=normalised, p=2)
         self.mine = BatchHardMiner(distance=distance)
         # The library's default, the mean over non-zero losses, would leave satisfied triplets out.

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from dreal_lib import records
@@ -150,15 +149,13 @@ def _write_companions(
     def beside(kind: str) -> Path:
         return records.companion_path(path, kind)
 
-    history = pd.DataFrame(progress.history)
     blocks = figures = None
     if progress.blocks:
-        table = pd.DataFrame(progress.blocks)
-        blocks = records.write_table(beside("blocks"), table, records.BLOCK_COLUMNS)
+        blocks = records.write_table(beside("blocks"), progress.blocks, records.BLOCK_COLUMNS)
     if complete:
         figures = records.write_figure_data(beside("figure_data"), task.figure_data())
     return records.CompanionFiles(
-        history=records.write_table(beside("history"), history, records.HISTORIES[kind]),
+        history=records.write_table(beside("history"), progress.history, records.HISTORIES[kind]),
         blocks=blocks,
         figure_data=figures,
     )

@@ -254,9 +254,9 @@ def test_a_run_is_that_of_the_other_path_and_its_record_says_so(train, monkeypat
     assert "--decode" not in workers.record.command
     assert device.record.recipe_hash == workers.record.recipe_hash
     np.testing.assert_allclose(
-        device.history().classification_loss, workers.history().classification_loss, rtol=0.05
+        device.history()["classification_loss"], workers.history()["classification_loss"], rtol=0.05
     )
-    first, second = device.history().classification_loss
+    first, second = device.history()["classification_loss"]
     assert first != second
 
 

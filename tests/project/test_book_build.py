@@ -106,7 +106,7 @@ def test_what_is_taken_away_is_what_was_recorded(site: Path):
         for run in find_records(ROOT / "book" / "records", profile="desktop", variant="two_cores")
         if run.record.recipe == "table_1/se_resnet50_reinforced"
     ]
-    recorded = pd.concat([run.blocks().assign(seed=run.record.seed) for run in runs])
+    recorded = pd.concat([pd.DataFrame(run.blocks()).assign(seed=run.record.seed) for run in runs])
     assert len(taken) == len(recorded) > 0
     keys = ["seed", "map", "epoch"]
     pd.testing.assert_frame_equal(

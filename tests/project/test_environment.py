@@ -30,12 +30,16 @@ def pinned_versions() -> dict[str, str]:
     return pins
 
 
-def documented_dependencies(readme: str) -> set[str]:
-    """Names in the first column of the table under README's heading 'Dependencies'."""
+def documented_dependencies(readme: str) -> set[tuple[str, str]]:
+    """(extra, package), "" without one, by the table under README's heading 'Dependencies'."""
     section = re.search(r"^## Dependencies\n(.*?)(?=^## |\Z)", readme, re.M | re.S)
     assert section, "README.md has no section 'Dependencies'"
-    rows = re.findall(r"^\| (`[^|]+`) \|", section[1], re.M)
-    return {canonicalize_name(name) for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    return {
+        (extra, canonicalize_name(name))
+        for extras, names in re.findall(r"^\| ([^|]*?) ?\| (`[^|]+`) \|", section[1], re.M)
+        for extra in re.findall(r"`([^`]+)`", extras) or [""]
+        for name in re.findall(r"`([^`]+)`", names)
+    }
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=lambda r: r.name)
@@ -69,7 +73,12 @@ def test_make_installs_every_extra():
 
 
 def test_readme_gives_a_reason_for_every_dependency():
-    wanted = {canonicalize_name(requirement.name) for requirement in direct_requirements()}
+    asked = {"": PROJECT["dependencies"], **EXTRAS}
+    wanted = {
+        (extra, canonicalize_name(Requirement(line).name))
+        for extra, lines in asked.items()
+        for line in lines
+    }
     documented = documented_dependencies((ROOT / "README.md").read_text())
     assert documented == wanted, (
         f"README.md, Dependencies: missing {sorted(wanted - documented)}, "

@@ -7,6 +7,7 @@ import signal
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -114,7 +115,7 @@ def test_a_run_leaves_a_whole_record(finished, row):
     facts = record.data
     assert (facts.name, facts.train_images, facts.train_identities) == ("tiny", 16, 4)
     assert (facts.query_images, facts.gallery_images, facts.cameras) == (6, 7, 2)  # junk left out
-    history = stored.history()
+    history = pd.DataFrame(stored.history())
     assert tuple(history.columns) == records.RETRIEVAL_HISTORY_COLUMNS
     assert history.epoch.tolist() == [1, 2]
     assert history.learning_rate.tolist() == pytest.approx(
@@ -129,7 +130,7 @@ def test_a_run_leaves_a_whole_record(finished, row):
 
 
 def test_a_reinforced_run_has_a_curve_for_each_of_its_maps(finished):
-    blocks = finished["resnet50_reinforced"][0].blocks()
+    blocks = pd.DataFrame(finished["resnet50_reinforced"][0].blocks())
     names = {f"layer{s}.0.{kind}" for s in (1, 2, 3, 4) for kind in ("channel", "spatial")}
     assert set(blocks["map"]) == names
     assert set(blocks.epoch) == {1, 2}
@@ -166,7 +167,7 @@ def test_the_scores_are_the_slow_references(finished, data):
 
 def test_only_every_nth_epoch_and_the_last_are_judged(train):
     stored, _ = train("resnet50_baseline", epochs=5, evaluate_every=2)
-    history, record = stored.history(), stored.record
+    history, record = pd.DataFrame(stored.history()), stored.record
     judged = history.dropna()
     assert judged.epoch.tolist() == [2, 4, 5]
     assert history[list(METRICS)].isna().any(axis=1).tolist() == [True, False, True, False, False]
@@ -196,7 +197,8 @@ def test_the_best_epoch_has_the_highest_map(train, monkeypatch):
 def test_training_learns(train):
     plain = {"identities_per_batch": 4, "images_per_identity": 4, "evaluate_every": 20}
     calm = {"retrieval.erasing_probability": 0, "milestones": [0.9], "learning_rate": 0.01}
-    history = train("resnet50_baseline", epochs=20, **plain, **calm)[0].history()
+    stored, _ = train("resnet50_baseline", epochs=20, **plain, **calm)
+    history = pd.DataFrame(stored.history())
     for loss in ("identity_loss", "triplet_loss"):
         assert history[loss].iloc[-3:].mean() < 0.6 * history[loss].iloc[:2].mean(), loss
 
@@ -294,9 +296,9 @@ def test_a_continued_adam_run_equals_an_uninterrupted_one(train, row):
     one, two = (load_checkpoint(f / runs.WEIGHTS)[0] for f in (whole_folder, folder))
     assert all(torch.equal(one[name], two[name]) for name in one)
     kept = [c for c in records.RETRIEVAL_HISTORY_COLUMNS if "second" not in c]
-    assert resumed.history()[kept].equals(whole.history()[kept])
+    assert pd.DataFrame(resumed.history())[kept].equals(pd.DataFrame(whole.history())[kept])
     if row == ROWS[2]:
-        assert resumed.blocks().equals(whole.blocks())
+        assert pd.DataFrame(resumed.blocks()).equals(pd.DataFrame(whole.blocks()))
 
 
 def test_the_checkpoint_holds_amsgrads_state(finished):

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 
+import pandas as pd
 import pytest
 import torch
 from killed_run import MOMENTS, Nursery
@@ -36,7 +37,7 @@ def data(tmp_path_factory):
 def left_by(place) -> dict:
     """All that a run decides, from what it left: everything but times."""
     (stored,) = records.find_records(place / "records")
-    history = stored.history().drop(columns=["wall_seconds", "images_per_second"])
+    history = pd.DataFrame(stored.history()).drop(columns=["wall_seconds", "images_per_second"])
     blocks = stored.record.files.blocks
     return {
         "weights": stored.record.checkpoint_sha256,

@@ -137,7 +137,7 @@ def rewards_sentence(comparison: ScaleComparison) -> str:
     runs = network.reinforced.runs
     if not runs:
         return f"{network.label} was not run at scale {comparison.scale} yet."
-    frames = [run.blocks().assign(seed=run.record.seed) for run in runs]
+    frames = [pd.DataFrame(run.blocks()).assign(seed=run.record.seed) for run in runs]
     found = curves.summarise_curves(pd.concat(frames, ignore_index=True))
     rise = float(np.mean([s.last_reward - s.first_reward for s in found]))
     accuracy = float(np.mean([s.last_accuracy_part - s.first_accuracy_part for s in found]))

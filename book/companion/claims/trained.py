@@ -123,7 +123,7 @@ def _curves(scale: Scale, network: str) -> tuple[list[curves.CurveSummary], Row]
     row = scale.network(network).reinforced
     if not row.runs:
         return None
-    frames = [run.blocks().assign(seed=run.record.seed) for run in row.runs]
+    frames = [pd.DataFrame(run.blocks()).assign(seed=run.record.seed) for run in row.runs]
     return curves.summarise_curves(pd.concat(frames, ignore_index=True)), row
 
 

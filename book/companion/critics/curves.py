@@ -193,6 +193,6 @@ def silent_critics(runs: Iterable[StoredRecord]) -> tuple[int, int]:
         silent
         for run in runs
         if run.record.method == "reinforced"
-        for silent in critics_by_silence(summarise_curves(run.blocks())).values()
+        for silent in critics_by_silence(summarise_curves(pd.DataFrame(run.blocks()))).values()
     ]
     return int(sum(answers)), len(answers)

@@ -157,7 +157,7 @@ class Page:
         Raises:
             UserError: A damaged file.
         """
-        curves = [run.blocks().assign(seed=run.record.seed) for run in self.runs]
+        curves = [pd.DataFrame(run.blocks()).assign(seed=run.record.seed) for run in self.runs]
         return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
     def costs(self) -> dict[str, table_1.NetworkCosts]:

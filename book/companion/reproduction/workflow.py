@@ -57,7 +57,7 @@ def reproduce(
         Snakemake's exit status, or `EX_TEMPFAIL` if the time was up first.
 
     Raises:
-        UserError: Bad arguments, no checkout, or another reproduction under way in it.
+        UserError: Bad arguments, or another reproduction under way in it.
         OutOfTime: The time was up before a killed batch's processes had ended.
     """
     numbers = _checked(profile, variant, rows, seeds, data, jobs)
@@ -92,8 +92,6 @@ def _checked(
         raise UserError(
             f"--data {str(data)!r} is no folder; prepare the images (`dreal prepare --help`)"
         )
-    if not (PROJECT_ROOT / "Snakefile").exists():
-        raise UserError("`dreal reproduce` needs a checkout of the project with its Snakefile")
     return tuple(dict.fromkeys(int(seed) for seed in seeds.split(",")))
 
 

@@ -193,7 +193,7 @@ def last_epoch_by_stage(row: Row) -> pd.DataFrame:
         raise UserError(f"row {row.recipe} has no run to average over; run its recipe first")
     frames = []
     for run in row.runs:
-        blocks = run.blocks()
+        blocks = pd.DataFrame(run.blocks())
         last = blocks[blocks["epoch"] == blocks["epoch"].max()]
         frames.append(last.assign(seed=run.record.seed, stage=last["map"].str.partition(".")[0]))
     return pd.concat(frames).groupby(["seed", "stage"]).mean(numeric_only=True)

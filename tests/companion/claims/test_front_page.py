@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
+import pandas as pd
 from synthetic_board import BY_ID
 
 from book.companion.attention_maps import spatial
@@ -39,7 +40,7 @@ def test_the_front_page_shows_every_scale_and_what_is_claimed():
 def test_what_was_learned_is_what_the_runs_hold():
     stored = records.find_records(ROOT / "book/records")
     scale = Scale(stored, "desktop", "two_cores")
-    blocks = [run.blocks() for run in scale.network("se_resnet50").reinforced.runs]
+    blocks = [pd.DataFrame(run.blocks()) for run in scale.network("se_resnet50").reinforced.runs]
     first, last = (
         [b[b["epoch"] == getattr(b["epoch"], which)()] for b in blocks] for which in ("min", "max")
     )
@@ -63,11 +64,11 @@ def test_what_was_learned_is_what_the_runs_hold():
     silent = total = 0  # these networks have one block a stage: a critic judges one map
     for kind in ("se", "cbam", "srm"):
         for run in scale.network(f"{kind}_resnet50").reinforced.runs:
-            last = run.blocks().query("epoch == epoch.max()")
+            last = pd.DataFrame(run.blocks()).query("epoch == epoch.max()")
             silent += int((last["critique_mean"].abs() <= curves.SILENT_WITHIN).sum())
             total += len(last)
     for run in scale.network("srm_resnet101").reinforced.runs:  # two blocks a stage, four critics
-        last = run.blocks().query("epoch == epoch.max()")
+        last = pd.DataFrame(run.blocks()).query("epoch == epoch.max()")
         largest = last["critique_mean"].abs().groupby(last["map"].str.split(".").str[0]).max()
         silent += int((largest <= curves.SILENT_WITHIN).sum())
         total += len(largest)

@@ -369,7 +369,9 @@ def curves_run(root, recipe, seed, rows):
     files = table.files.model_copy(
         update={
             "blocks": records.write_table(
-                records.companion_path(path, "blocks"), frame, records.BLOCK_COLUMNS
+                records.companion_path(path, "blocks"),
+                frame.to_dict("records"),
+                records.BLOCK_COLUMNS,
             )
         }
     )
