@@ -87,7 +87,7 @@ def test_the_core_needs_no_extra_and_the_method_torch_and_numpy_alone():
     core = modules_of(PROJECT["dependencies"])
     absent = modules_of(extras) - core
     assert {"pandas", "scipy", "tensorboard", "pytorch_metric_learning", "matplotlib"} <= absent
-    others = core - {"torch", "numpy"}
+    others = core - modules_of(["torch", "numpy"])
     assert {"torchvision", "pydantic", "yaml", "PIL", "typer"} <= others
     # One process after the other state: importing torch takes most of the time.
     method = "import dreal_lib.attention, dreal_lib.actor_critic, dreal_lib.retrieval\n"
