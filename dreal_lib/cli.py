@@ -4,13 +4,13 @@ What a command needs is imported when it is run: help and refusals come at once.
 """
 
 from importlib import import_module
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from dreal_lib import __version__
 from dreal_lib.runtime.deadline import deadline_after
 
 # Of `dreal prepare`: each is the `main` of a module of data_prep.
@@ -63,7 +63,7 @@ app.add_typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dreal {__version__}")
+        typer.echo(f"dreal {version_of('dreal-companion')}")
         raise typer.Exit
 
 
