@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from book.companion.reproduction.backlog import rows_of, tasks_of
-from book.companion.reproduction.dependencies import files_of_a_run, files_reached
-from book.companion.pages.catalogue import PAGES, RETRIEVAL_PAGES
+from book.companion.reproduction.dependencies import files_of_a_page, files_of_a_run, files_reached, rows_of_records
+from book.companion.pages.catalogue import PAGES
 from book.companion.reproduction.planned_runs import PlannedRuns
 from dreal_lib.recipes import task_of
 from dreal_lib.records import scale_name
@@ -34,11 +34,9 @@ ROWS = rows_of(config.get("rows", "pair"), GIVEN)
 if config.get("planned"):  # a dry run leaves there which runs it would make
     logger.addHandler(PlannedRuns(config["planned"]))
 
-NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
+NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
 BOOK_FILES = [str(path) for path in sorted(Path("book").rglob("*")) if path.suffix in {".md", ".bib", ".css", ".js", ".svg", ".yml"}]
-COMMITTED = [str(path) for folder in ("records", "benchmarks") for path in sorted(Path("book", folder).rglob("*.json"))]
-LIBRARY = sorted(path for folder in ("dreal_lib", "book/companion") for path in Path(folder).rglob("*.py"))
 
 
 def of_project(files) -> list[str]:
@@ -76,18 +74,30 @@ def generator(task: str) -> list[str]:
 
 def page_parameters(page: str) -> str:
     """What a notebook is given: this run's scale and seeds, where the page shows runs at all."""
-    if "records_root" not in PAGES[page]:
+    if not PAGES[page].rows:
         return ""
     given = {"results": "rerun", "profile": PROFILE, "variant": VARIANT or "none"}
-    task = "retrieval" if page in RETRIEVAL_PAGES else "classification"
-    if task not in DATA:  # this batch made no run that the page could show
+    if PAGES[page].task not in DATA:  # this batch made no run that the page could show
         given["variant"] = "default"
     given["seeds"] = "[" + ",".join(SEEDS) + "]"
     return " ".join(f"-p {name}={value}" for name, value in given.items())
 
 
+@cache
+def page_sources(page: str) -> list[str]:
+    """What decides a page: what its notebook imports, and what it shows of the committed."""
+    return of_project(files_of_a_page(PAGES[page]))
+
+
+def page_records(page: str) -> list[str]:
+    """Those records of this batch that a page reads."""
+    rows = [row for row in ROWS if row in rows_of_records(PAGES[page])]
+    return expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=rows, seed=SEEDS)
+
+
 rule all:
     input:
+        RECORDS,  # also those that no page shows
         "build/book/_build/html/index.html",
 
 
@@ -131,7 +141,7 @@ rule train:
         run=lambda w: f"build/runs/{SCALE}/{w.row}/seed{w.seed}-{sources_hash(w.row)}",
         workers=lambda w, threads: threads - 1,  # they feed a GPU
     wildcard_constraints:
-        row="(?:table_[0-9]+|ablations|evidence)/[a-z0-9_]+",
+        row="[a-z0-9_]+/[a-z0-9_]+",
         seed="[0-9]+",
     threads: int(config.get("train_threads", 1))
     log:
@@ -143,9 +153,8 @@ rule train:
 
 rule notebook:
     input:
-        RECORDS,
-        COMMITTED,
-        [str(path) for path in LIBRARY],
+        lambda w: page_records(w.name),
+        lambda w: page_sources(w.name),
         source="book/notebooks/{name}.py",
     output:
         "build/source/notebooks/{name}.ipynb",

@@ -60,7 +60,7 @@ def execute(
       dreal execute book/notebooks/fig_6.py out.ipynb -p profile=smoke -p results=rerun
     """
     _require_checkout("execute")
-    from book.companion.pages.page import execute_notebook
+    from book.companion.pages.execute import execute_notebook
     from dreal_lib.recipes import parse_overrides
 
     execute_notebook(notebook, out, parse_overrides(parameters or []))

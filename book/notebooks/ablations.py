@@ -38,7 +38,7 @@ records_root = ""  # other folder of records
 data_root = ""  # prepared images, for the commands shown below
 
 # %%
-view = page.start("ablations", globals())
+view = page.start("ablations", globals(), ablations.compare_changes)
 
 # %% [markdown]
 # ## Does the error change?
@@ -65,7 +65,12 @@ view.say(ablations.chance_sentence(view.comparison))
 # all of their gates, each weighted as it counts in the critique.
 
 # %% tags=["hide-input"]
-view.show_critics()
+view.show(
+    ablations.critic_error_table(view.comparison), ablations.ERRORS_CAPTION, "tab-critic-errors"
+)
+view.show(
+    ablations.critic_reward_table(view.comparison), ablations.REWARDS_CAPTION, "tab-critic-rewards"
+)
 
 # %% [markdown]
 # ## Is it better in the deep?
@@ -74,7 +79,7 @@ view.show_critics()
 # adds on images predicted right; the rest of the reward is accuracy, which no stage has of its own.
 
 # %% tags=["hide-input"]
-view.say_depth()
+view.say(ablations.depth_sentences(view.comparison))
 
 # %% [markdown]
 # ## How this page was made

@@ -39,7 +39,10 @@ benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.
 
 # %%
 view = page.start("cost", globals())
-found, ratios, paths, soak = view.benchmarks()
+found = costs.read_costs(view.parameters.benchmarks_root)
+ratios = costs.read_ratios(view.parameters.benchmarks_root)
+paths = costs.read_input(view.parameters.benchmarks_root)
+soak = costs.read_soak(view.parameters.benchmarks_root)
 
 # %% [markdown]
 # ## A training step

@@ -25,7 +25,7 @@
 
 # %%
 from book.companion.pages import page
-from book.companion.schematic import figure, text
+from book.companion.schematic import figure, plan, text
 
 # %% tags=["parameters"]
 network = "se_resnet50"  # a row of Table 1
@@ -33,7 +33,7 @@ image_size = 224  # side of the images, pixels
 
 # %%
 view = page.start("fig_1", globals())
-plan = view.schematic()
+drawn = plan.describe(network, image_size)
 
 # %% [markdown]
 # ## Two blocks of one stage
@@ -41,9 +41,9 @@ plan = view.schematic()
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
     figure.method,
-    plan,
+    drawn,
     caption=text.CAPTION,
-    alt=text.alt_text(plan),
+    alt=text.alt_text(drawn),
     label="fig-method",
     numbers=text.of_schematic,
 )
@@ -54,8 +54,8 @@ view.figure(
 # The blocks of a stage make maps of one size, so that one critic can judge them all.
 
 # %% tags=["hide-input"]
-view.show(text.stage_table(plan), text.TABLE_CAPTION, "tab-stages")
-view.say(text.sentences(plan))
+view.show(text.stage_table(drawn), text.TABLE_CAPTION, "tab-stages")
+view.say(text.sentences(drawn))
 
 # %% [markdown]
 # ## How this page was made

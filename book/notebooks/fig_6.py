@@ -25,7 +25,7 @@
 # shows the reward's two parts, and for each critic whether it tells one image from another.
 
 # %%
-from book.companion.critics import explorer, figures, text
+from book.companion.critics import curves, explorer, figures, text
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -39,7 +39,8 @@ network = "se_resnet50"  # a row of Table 1
 
 # %%
 view = page.start("fig_6", globals())
-blocks = view.blocks()
+blocks = curves.load_blocks(view.runs)
+summaries = curves.summarise_curves(blocks)
 view.describe()
 
 # %% [markdown]
@@ -104,13 +105,17 @@ view.figure(
 # ## The numbers
 
 # %% tags=["hide-input"]
-view.show_curves(blocks)
+view.show(
+    curves.curve_table(summaries, view.origin, view.parameters.scale),
+    curves.CURVE_TABLE_CAPTION,
+    "tab-curves",
+)
 
 # %% [markdown]
 # ## What this shows
 
 # %% tags=["hide-input"]
-view.say_curves(blocks)
+view.say(text.curve_sentences(summaries))
 
 # %% [markdown]
 # ## How this page was made

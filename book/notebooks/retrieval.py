@@ -26,7 +26,7 @@
 # on the border.
 
 # %%
-from book.companion.attended import mask_energy, ranked_lists
+from book.companion.attended import mask_energy, ranked_figure, ranked_lists
 from book.companion.pages import page
 from book.companion.results import retrieval_rows
 
@@ -40,7 +40,7 @@ data_root = ""  # the runs' own images; those of other sets than the rendered on
 shown_seed = "first"  # the seed whose lists are shown; the numbers are over all
 
 # %%
-view = page.start("retrieval", globals())
+view = page.start("retrieval", globals(), retrieval_rows.compare_sets)
 lists = ranked_lists.load(view.comparison, view.parameters.shown_seed, view.parameters.data_root)
 both, fixed, broken = lists.by_outcome.values()
 view.say(retrieval_rows.facts(view.comparison))
@@ -59,13 +59,37 @@ view.show(
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-view.show_query(both, "fig-retrieved-right")
+view.figure(
+    ranked_figure.draw_query,
+    both,
+    caption=ranked_lists.caption,
+    alt=ranked_lists.alt_text,
+    label="fig-retrieved-right",
+    numbers=ranked_lists.of_query,
+    optional=True,
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-view.show_query(fixed, "fig-retrieved-fixed")
+view.figure(
+    ranked_figure.draw_query,
+    fixed,
+    caption=ranked_lists.caption,
+    alt=ranked_lists.alt_text,
+    label="fig-retrieved-fixed",
+    numbers=ranked_lists.of_query,
+    optional=True,
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-view.show_query(broken, "fig-retrieved-broken")
+view.figure(
+    ranked_figure.draw_query,
+    broken,
+    caption=ranked_lists.caption,
+    alt=ranked_lists.alt_text,
+    label="fig-retrieved-broken",
+    numbers=ranked_lists.of_query,
+    optional=True,
+)
 
 # %% [markdown]
 # ## Is attention removed from misleading regions?

@@ -35,7 +35,8 @@
 
 # %%
 from book.companion.claims import board, front_page
-from book.companion.pages import footer, page
+from book.companion.pages import page
+from book.companion.results import table_1
 from book.companion.text import runs
 
 # %% tags=["parameters"]
@@ -47,7 +48,7 @@ records_root = ""  # other folder of records
 data_root = ""  # prepared images, for the commands shown below
 
 # %%
-view = page.start("scoreboard", globals())
+view = page.start("scoreboard", globals(), table_1.compare_networks)
 judged = board.judge(view.stored, view.parameters.profile, view.parameters.variant)
 view.say(f"{board.tally_sentence(judged)} {board.reproduced_sentence(judged)}")
 
@@ -112,4 +113,4 @@ front_page.keep(view, judged)
 # last; a test fails when the records say something else than the entry.
 
 # %% tags=["hide-input"]
-view.say(footer.footer_markdown("scoreboard", view.parameters, board.runs_of_board(judged)))
+view.footer(board.runs_of_board(judged))

@@ -23,8 +23,10 @@
 # they can tell whether the method helps *there*, not whether the paper's numbers are right.
 
 # %%
+from book.companion.attention_maps import shut
+from book.companion.critics import text
 from book.companion.pages import page
-from book.companion.results import table_1
+from book.companion.results import network_costs, table_1
 from book.companion.text import runs
 
 # %% tags=["parameters"]
@@ -36,7 +38,7 @@ records_root = ""  # other folder of records
 data_root = ""  # prepared images, for the commands shown below
 
 # %%
-view = page.start("table_1", globals())
+view = page.start("table_1", globals(), table_1.compare_networks)
 
 # %% [markdown]
 # ## What the paper reports
@@ -68,7 +70,7 @@ view.say(table_1.published_gain_sentence())
 
 # %% tags=["hide-input"]
 view.show(
-    table_1.costs(view.costs()),
+    network_costs.cost_table(),
     "Parameters (millions) and GFLOPs as printed, recounted the paper's way, and true.",
     "tab-costs",
 )
@@ -117,13 +119,24 @@ view.glue("verdict", table_1.verdicts(view.comparison)[0])
 # is another question: a critic that answers the same to every image passes on next to no gradient.
 
 # %% tags=["hide-input"]
-view.say_what_acted()
+view.say(
+    [
+        text.recurrence_of_runs(view.runs),
+        text.silence_of_runs(view.runs),
+        *shut.shut_sentences(view.comparison),
+    ]
+)
 
 # %% [markdown]
 # ## At other scales
 
 # %% tags=["hide-input"]
-view.show_other_scales()
+view.show(
+    table_1.overview(view.other_scales),
+    table_1.overview_caption(view.other_scales),
+    "tab-table-1-other-scales",
+)
+view.say(table_1.overview_sentences(view.other_scales))
 
 # %% [markdown]
 # ## How this page was made

@@ -37,7 +37,7 @@ records_root = ""  # other folder of records
 data_root = ""  # prepared images, for the commands shown below
 
 # %%
-view = page.start("table_2", globals())
+view = page.start("table_2", globals(), retrieval_rows.compare_sets)
 
 # %% [markdown]
 # ## What the paper reports
@@ -127,7 +127,7 @@ view.show(
 # ## At other scales
 
 # %% tags=["hide-input"]
-view.show_other_scales()
+view.show(table_2.overview(view.other_scales), table_2.OVERVIEW_CAPTION, "tab-table-2-other-scales")
 
 # %% [markdown]
 # ## How this page was made

@@ -24,7 +24,7 @@
 
 # %%
 from book.companion.pages import page
-from book.companion.results import table_3
+from book.companion.results import table_1, table_3
 from book.companion.text import runs
 
 # %% tags=["parameters"]
@@ -36,7 +36,7 @@ records_root = ""  # other folder of records
 data_root = ""  # prepared images, for the commands shown below
 
 # %%
-view = page.start("table_3", globals())
+view = page.start("table_3", globals(), table_3.compare_stages)
 
 # %% [markdown]
 # ## What the paper reports
@@ -84,7 +84,12 @@ view.say(table_3.sentences(view.comparison))
 # Here *baseline* is none, and *reinforced* the stage that stands beside the scale.
 
 # %% tags=["hide-input"]
-view.show_other_scales()
+view.show(
+    table_1.overview(view.other_scales),
+    table_1.overview_caption(view.other_scales),
+    "tab-table-3-other-scales",
+)
+view.say(table_1.overview_sentences(view.other_scales))
 
 # %% [markdown]
 # ## How this page was made

@@ -102,6 +102,11 @@ class ScaleComparison:
         return scale_name(self.profile, self.variant)
 
     @property
+    def parts(self) -> "tuple[ScaleComparison, ...]":
+        """Itself; a page over several data sets has one a set."""
+        return (self,)
+
+    @property
     def rows(self) -> list[Row]:
         return [row for network in self.networks for row in (network.baseline, network.reinforced)]
 

@@ -25,15 +25,14 @@ from dreal_lib.recipes.schema import RetrievalRecipe as RetrievalRecipe
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
 PLANNED = "evidence"  # the folder of the rows that follow a plan (`book/plan.md`)
-ROWS = ("table_*", "ablations", PLANNED)  # folders of rows
 ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
 NESTED = ("dreal", "depths", "retrieval")
 
 
 def recipe_names() -> list[str]:
-    """Names of all rows, of tables, ablations and plan, e.g. "table_1/se_resnet50_reinforced"."""
-    rows = [path for folder in ROWS for path in FOLDER.glob(f"{folder}/*.yaml")]
-    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in rows)
+    """Names of all rows, e.g. "table_1/se_resnet50_reinforced": a file in a folder of this one."""
+    # Profiles and variants lie a folder deeper.
+    return sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.glob("*/*.yaml"))
 
 
 def planned_names() -> list[str]:

@@ -5,8 +5,9 @@ A file lies at `<root>/<profile>[+<variant>]/<recipe>/seed<k>.json`, its compani
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -146,7 +147,7 @@ def find_records(
     *,
     profile: str | None = None,
     variant: str | None = None,
-    recipe_prefix: str | None = None,
+    recipes: Sequence[str] = ("*",),
     seeds: Iterable[int] | None = None,
     origin: Literal["recorded", "re-run"] = "recorded",
 ) -> list[StoredRecord]:
@@ -157,7 +158,8 @@ def find_records(
         profile: Only this profile, with exactly the given `variant` (None: without one). Without a
             profile every scale is searched and `variant` must be None.
         variant: Named override set.
-        recipe_prefix: Only recipes whose name starts so, e.g. "table_1/".
+        recipes: Only recipes whose name fits one of these patterns, e.g. "table_1/*"; what lies in
+            the places of others is not read.
         seeds: Only these seeds.
         origin: The label that the records are given.
 
@@ -172,6 +174,9 @@ def find_records(
     found: dict[tuple, StoredRecord] = {}
     read: list[StoredRecord] = []
     for path in sorted(top.rglob("seed*.json")):
+        recipe = "/".join(path.relative_to(root).parts[1:-1])
+        if not any(fnmatch(recipe, pattern) for pattern in recipes):
+            continue
         stored = StoredRecord(read_record(path), path, origin)
         _refuse_disagreement(found, stored)
         found.setdefault(stored.record.key, stored)
@@ -180,12 +185,7 @@ def find_records(
         _refuse_misplaced(root, stored)
     wanted = None if seeds is None else set(seeds)
     return sorted(
-        (
-            stored
-            for stored in found.values()
-            if stored.record.recipe.startswith(recipe_prefix or "")
-            and (wanted is None or stored.record.seed in wanted)
-        ),
+        (stored for stored in found.values() if wanted is None or stored.record.seed in wanted),
         key=lambda stored: (stored.record.scale, stored.record.recipe, stored.record.seed),
     )
 

@@ -6,7 +6,7 @@ import pytest
 from synthetic_records import Costs, write_run
 
 from book.companion.papers import dreal
-from book.companion.results import table_1
+from book.companion.results import network_costs, table_1
 from book.companion.text import differences, runs, tables
 from dreal_lib import records
 from dreal_lib.comparison import paired
@@ -245,8 +245,9 @@ def test_published_errors_are_marked_and_complete():
     assert table.legend() == "† published; ○ computed"
 
 
-def test_costs_stand_printed_conventional_and_true():
-    table = table_1.costs({name: Costs() for name in dreal.TABLE_1})
+def test_costs_stand_printed_conventional_and_true(monkeypatch):
+    monkeypatch.setattr(network_costs, "table_1_costs", lambda network: Costs())
+    table = network_costs.cost_table()
     baseline, reinforced = table.rows[4], table.rows[5]
     printed = dreal.TABLE_1["cbam_resnet50"]
     assert baseline == (

@@ -25,9 +25,9 @@ FLOORS = {
     "book.companion": (
         {"papers", "sphinx_ext"},
         {"text"},
-        {"drawing", "results"},
+        {"drawing"},
+        {"pages", "results"},
         {"attended", "attention_maps", "critics", "schematic"},
-        {"pages"},
         {"claims", "reproduction"},
         {"commands"},
     ),

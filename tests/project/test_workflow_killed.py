@@ -90,7 +90,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for package in ("dreal_lib", "data_prep"):
+        for package in ("dreal_lib", "data_prep", "book/companion"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / package, folder / package, ignore=ignored)
         pages = ("_toc.yml", "references.bib", "intro.md", "notebooks/fig_6.py")

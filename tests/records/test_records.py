@@ -185,9 +185,9 @@ def test_find_records_selects(tmp_path):
     assert len(found()) == 7
     assert found(profile="desktop") == [("desktop", RECIPE, 0)]
     assert found(profile="desktop", variant="two_cores") == [("desktop+two_cores", RECIPE, 0)]
-    smoke = found(profile="smoke", recipe_prefix="table_1/")
+    smoke = found(profile="smoke", recipes=["table_1/*"])
     assert [seed for _, _, seed in smoke] == [2, 10, 2, 10]
-    assert found(profile="smoke", seeds=[10], recipe_prefix=RECIPE) == [("smoke", RECIPE, 10)]
+    assert found(profile="smoke", seeds=[10], recipes=[RECIPE]) == [("smoke", RECIPE, 10)]
     assert found(profile="paper") == []
     assert records.find_records(tmp_path / "nowhere") == []
     with pytest.raises(UserError, match="without a profile"):

@@ -188,4 +188,4 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     entries = {entry.statement.id: entry for entry in board}
     kept |= {name: line_of(entries[name], view.stored) for name in QUOTED}
     for name, what in kept.items():
-        glue(f"{view.name}_{name}", what, display=False)
+        glue(f"{view.spec.name}_{name}", what, display=False)

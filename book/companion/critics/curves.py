@@ -12,7 +12,6 @@ import pandas as pd
 
 from book.companion.papers.names import depth, paper_block_name
 from book.companion.text.tables import Marked, Origin, Table, defined, signed
-from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
 
 SATURATED_SHARE = 0.5  # a critic saturated on more of the images than this is called saturated
@@ -66,17 +65,24 @@ class CurveSummary:
         return self.seed, self.stage, kind.rstrip("0123456789")
 
 
+def load_blocks(runs: Sequence[StoredRecord]) -> pd.DataFrame:
+    """Block curves of the runs of a network, with a column `seed`; empty without runs.
+
+    Raises:
+        UserError: A damaged file.
+    """
+    curves = [pd.DataFrame(run.blocks()).assign(seed=run.record.seed) for run in runs]
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
 def summarise_curves(blocks: pd.DataFrame) -> list[CurveSummary]:
     """One summary a map and run, from shallow to deep, the runs of a map by seed.
 
     Args:
         blocks: Block curves (`records.BLOCK_COLUMNS`), with a column `seed` if of several runs.
-
-    Raises:
-        UserError: If there are no curves.
     """
     if blocks.empty:
-        raise UserError("there are no block curves to summarise; run a reinforced recipe first")
+        return []
     blocks = blocks.assign(
         # No image right: no gain, and the mean over none is undefined.
         accuracy_part=blocks["reward_mean"]

@@ -39,8 +39,11 @@ def curve_sentences(summaries: Sequence[CurveSummary]) -> list[str]:
         summaries: Of all modules and runs of one network.
 
     Returns:
-        On following, rising, depth, the reward's parts, saturation, silence and recurrence.
+        On following, rising, depth, the reward's parts, saturation, silence and recurrence; nothing
+        without curves.
     """
+    if not summaries:
+        return []
     return [
         _on_following(summaries),
         _on_rising(summaries),

@@ -1,64 +1,136 @@
-"""The parameters of the book's notebooks, checked in one place, in one line an error."""
+"""The pages of the book: one specification each, and the check of what a notebook was given.
+
+A new page is one entry of `PAGES` and its notebook. Checks refuse in one line, without torch.
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from book.companion.papers.dreal import TABLE_1
-from book.companion.schematic.image_size import check_image_size
+from book.companion.papers.paper import Paper, paper_of, part_of
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import scale_name
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
-# By their files' names alone: `dreal_lib.recipes` would load torch, which a page can do without.
+# By their files' names alone: `dreal_lib.recipes` would load more than a page needs.
 RECIPES = PROJECT_ROOT / "dreal_lib" / "recipes"
 
 Results = Literal["recorded", "rerun"]
-
-_COMMON = ("profile", "variant", "seeds", "results", "records_root", "data_root")
-
-# The parameters of each notebook, by its name.
-PAGES: dict[str, tuple[str, ...]] = {
-    "fig_1": ("network", "image_size"),
-    "cost": ("benchmarks_root",),
-    "fig_2": (*_COMMON, "network", "shade", "shown_seed"),
-    "fig_3": (*_COMMON, "network", "shade", "shown_seed"),
-    "fig_4": (*_COMMON, "network"),
-    "fig_5": (*_COMMON, "network"),
-    "spatial_maps": (*_COMMON, "network", "shown_seed"),
-    "table_1": _COMMON,
-    "fig_6": (*_COMMON, "network"),
-    "table_3": _COMMON,
-    "ablations": _COMMON,
-    "table_2": _COMMON,
-    "retrieval": (*_COMMON, "shown_seed"),
-    "scoreboard": _COMMON,
-}
-
-# Where a page begins elsewhere than `Parameters` does. Pictures of the smoke runs may be shown.
-PAGE_DEFAULTS: dict[str, dict[str, object]] = {
-    "fig_4": {"profile": "smoke"},
-    "fig_5": {"profile": "smoke"},
-    "spatial_maps": {"network": "cbam_resnet50"},
-    "retrieval": {"profile": "smoke"},
-}
-
 SHADES = ("variance", "deviation")
+# Sides in pixels: below, networks shrink images to nothing; above, a spatial map's critic outgrows
+# the network.
+IMAGE_SIZES = (32, 1024)
 
-# The variant that `variant="default"` means; a profile that is not named here is run as it is.
-DEFAULT_VARIANTS = {"desktop": "two_cores"}
-PAGE_VARIANTS = {"retrieval": {"desktop": "omniglot"}}
-# Pages of the retrieval task; a variant of the other one means nothing to them.
-RETRIEVAL_PAGES = ("table_2", "retrieval")
-# For these it means every variant of the profile, as a variant is another data set there.
-EVERY_VARIANT = ("table_2",)
+# The parameters of every page that shows runs, with their defaults.
+RUNS: Mapping[str, object] = {
+    "profile": "desktop",
+    "variant": "default",
+    "seeds": "all",
+    "results": "recorded",
+    "records_root": "",
+    "data_root": "",
+}
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What one page is.
+
+    Attributes:
+        name: Of the notebook; its prefix says which paper it belongs to.
+        parameters: The names in its parameters cell, with their defaults; checks are in `CHECKS`.
+        rows: The rows that it shows, as shell patterns; `{network}` stands for that parameter.
+        beside: Rows of other tables that these are compared with.
+        task: Whose runs it shows.
+        variants: What `variant="default"` means by profile, else none; None: every variant of the
+            profile, where a variant is another data set.
+        made_from: Of a page without rows, what stands in their place.
+        files: What else it reads, as patterns below the project's root.
+    """
+
+    name: str
+    parameters: Mapping[str, object] = field(default_factory=lambda: RUNS)
+    rows: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    task: str = "classification"
+    variants: Mapping[str, str] | None = field(default_factory=lambda: {"desktop": "two_cores"})
+    made_from: str = ""
+    files: tuple[str, ...] = ()
+
+    @property
+    def paper(self) -> Paper:
+        return paper_of(self.name)
+
+    @property
+    def title(self) -> str:
+        """What it repeats: "DREAL, Table 1"; for a page of our own its name in place of it."""
+        return f"{self.paper.name}, {part_of(self.name)}"
+
+    @property
+    def about_one_network(self) -> bool:
+        return "network" in self.parameters and bool(self.rows)
+
+    def shown(self, network: str) -> tuple[str, ...]:
+        """The patterns of `rows` for a network."""
+        return tuple(row.format(network=network) for row in self.rows)
+
+    def read(self, network: str) -> tuple[str, ...]:
+        """The patterns of all rows whose records it reads."""
+        return self.shown(network) + self.beside
+
+
+_PAIR = ("table_1/{network}_baseline", "table_1/{network}_reinforced")
+_NETWORK: Mapping[str, object] = {**RUNS, "network": "se_resnet50"}
+_DISTRIBUTIONS = {**_NETWORK, "shade": "variance", "shown_seed": "first"}
+_PICTURES = {**_NETWORK, "profile": "smoke"}  # pictures of the smoke runs may be shown
+
+PAGES: dict[str, Specification] = {
+    page.name: page
+    for page in (
+        Specification(
+            "fig_1",
+            {"network": "se_resnet50", "image_size": 224},
+            made_from="the library's code alone, by `book/companion/schematic/plan.py` and "
+            "`book/companion/schematic/figure.py`",
+        ),
+        Specification(
+            "cost",
+            {"benchmarks_root": ""},
+            made_from="`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
+            "`book/companion/results/costs.py`",
+            files=("book/benchmarks/*.json",),
+        ),
+        Specification("fig_2", _DISTRIBUTIONS, _PAIR),
+        Specification("fig_3", _DISTRIBUTIONS, _PAIR),
+        Specification("fig_4", _PICTURES, _PAIR),
+        Specification("fig_5", _PICTURES, _PAIR),
+        Specification(
+            "spatial_maps", {**_NETWORK, "network": "cbam_resnet50", "shown_seed": "first"}, _PAIR
+        ),
+        Specification("table_1", rows=("table_1/*",)),
+        # It is about critics, which a baseline has none of.
+        Specification("fig_6", _NETWORK, ("table_1/{network}_reinforced",)),
+        Specification("table_3", rows=("table_3/*",), beside=("table_1/srm_resnet101_*",)),
+        Specification("ablations", rows=("ablations/*",), beside=("table_1/*_reinforced",)),
+        Specification("table_2", rows=("table_2/*",), task="retrieval", variants=None),
+        Specification(
+            "retrieval",
+            {**RUNS, "profile": "smoke", "shown_seed": "first"},
+            ("table_2/*",),
+            task="retrieval",
+            variants={"desktop": "omniglot"},
+        ),
+        Specification("scoreboard", rows=("table_*/*", "ablations/*")),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a notebook is to show.
+    """What a notebook is to show; a page without one of these leaves it at its default.
 
     Attributes:
         profile: "smoke", "desktop" or "paper".
@@ -98,6 +170,17 @@ class Parameters:
         return profile == self.profile and (self.every_variant or variant == self.variant)
 
 
+def specification_of(page: str) -> Specification:
+    """The specification of a page.
+
+    Raises:
+        UserError: No such page.
+    """
+    if page not in PAGES:
+        raise unknown_choice("page", page, PAGES)
+    return PAGES[page]
+
+
 def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
     """Check what a notebook was given.
 
@@ -108,54 +191,46 @@ def check_parameters(page: str, given: Mapping[str, object]) -> Parameters:
     Raises:
         UserError: An unknown (misspelt) name, a wrong type, or a value that cannot be.
     """
-    if page not in PAGES:
-        raise unknown_choice("page", page, PAGES)
+    spec = specification_of(page)
     for name in given:
-        if name not in PAGES[page]:
-            raise unknown_choice(f"parameter of {page}", name, PAGES[page])
-    given = {**PAGE_DEFAULTS.get(page, {}), **given}
-    profile = _choice("profile", given.get("profile", "desktop"), _names("profiles"))
-    variant = given.get("variant", "default")
-    every = page in EVERY_VARIANT and variant == "default"
-    defaults = PAGE_VARIANTS.get(page, DEFAULT_VARIANTS)
-    return Parameters(
-        profile=profile,
-        variant=None if every else _variant(profile, variant, defaults),
-        seeds=_seeds(given.get("seeds", "all")),
-        results=_choice("results", given.get("results", "recorded"), get_args(Results)),
-        records_root=_folder("records_root", given.get("records_root", "")),
-        data_root=_folder("data_root", given.get("data_root", "")),
-        network=_choice("network", given.get("network", "se_resnet50"), TABLE_1),
-        image_size=check_image_size(given.get("image_size", 224)),
-        shade=_choice("shade", given.get("shade", "variance"), SHADES),
-        shown_seed=_shown_seed(given.get("shown_seed", "first")),
-        benchmarks_root=_folder("benchmarks_root", given.get("benchmarks_root", "")),
-        every_variant=every,
-    )
+        if name not in spec.parameters:
+            raise unknown_choice(f"parameter of {page}", name, spec.parameters)
+    values = {
+        name: CHECKS[name](name, value) for name, value in {**spec.parameters, **given}.items()
+    }
+    if values.get("variant") == "default":
+        every = spec.variants is None
+        values |= {
+            "every_variant": every,
+            "variant": None if every else spec.variants.get(values["profile"]),
+        }
+    return Parameters(**values)
+
+
+def _one_of(choices: Callable[[], object]) -> Callable[[str, object], str]:
+    def check(name: str, value: object) -> str:
+        known = list(choices())
+        if not isinstance(value, str):
+            raise UserError(f"parameter {name} must be text; got {value!r}; try {known[0]}")
+        if value not in known:
+            raise unknown_choice(name, value, known)
+        return value
+
+    return check
 
 
 def _names(folder: str) -> list[str]:
     return sorted({path.stem for path in (RECIPES / folder).glob("*/*.yaml")})
 
 
-def _choice(name: str, value: object, choices) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"parameter {name} must be text; got {value!r}; try {next(iter(choices))}")
-    if value not in choices:
-        raise unknown_choice(name, value, choices)
-    return value
-
-
-def _variant(profile: str, value: object, defaults: Mapping[str, str]) -> str | None:
+def _variant(name: str, value: object) -> str | None:
     # papermill -p turns the word None into None.
     if value is None or value in ("", "none"):
         return None
-    if value == "default":
-        return defaults.get(profile)
-    return _choice("variant", value, (*_names("variants"), "custom", "none", "default"))
+    return _one_of(lambda: (*_names("variants"), "custom", "none", "default"))(name, value)
 
 
-def _seeds(value: object) -> tuple[int, ...] | None:
+def _seeds(name: str, value: object) -> tuple[int, ...] | None:
     """Seeds from "all", "0,1", "[0, 1]", 0 or [0, 1]."""
     wanted = value
     if isinstance(value, str):
@@ -166,21 +241,21 @@ def _seeds(value: object) -> tuple[int, ...] | None:
             wanted = json.loads(text)
         except ValueError:
             wanted = None
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
+    if _is_whole(wanted):
         wanted = [wanted]
-    fine = isinstance(wanted, list | tuple) and all(
-        isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in wanted
-    )
+    fine = isinstance(wanted, list | tuple) and all(_is_whole(s) and s >= 0 for s in wanted)
     if not fine or not wanted:
-        raise UserError(f'parameter seeds is "all" or whole numbers; got {value!r}; try "[0, 1]"')
+        raise UserError(f'parameter {name} is "all" or whole numbers; got {value!r}; try "[0, 1]"')
     return tuple(sorted(set(wanted)))
 
 
-def _shown_seed(value: object) -> int | str:
-    if value == "first":
-        return "first"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f'parameter shown_seed is "first" or a seed; got {value!r}; try 0')
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown_seed(name: str, value: object) -> int | str:
+    if value != "first" and not (_is_whole(value) and value >= 0):
+        raise UserError(f'parameter {name} is "first" or a seed; got {value!r}; try 0')
     return value
 
 
@@ -193,3 +268,34 @@ def _folder(name: str, value: object) -> Path | None:
     if not folder.is_dir():
         raise UserError(f"{name} {str(value)!r} is no folder; give one, or leave the parameter out")
     return folder
+
+
+def check_image_size(name: str, value: object) -> int:
+    """A side for which shapes can be shown.
+
+    Raises:
+        UserError: Not a whole number of pixels, or too few or too many.
+    """
+    least, most = IMAGE_SIZES
+    if not _is_whole(value) or not least <= value <= most:
+        raise UserError(
+            f"{name} must be a whole number of pixels from {least} to {most}; got {value!r}; "
+            "try 224"
+        )
+    return value
+
+
+# What is checked of a parameter's value, by the parameter's name, on whatever page.
+CHECKS: dict[str, Callable[[str, object], object]] = {
+    "profile": _one_of(lambda: _names("profiles")),
+    "variant": _variant,
+    "seeds": _seeds,
+    "results": _one_of(lambda: get_args(Results)),
+    "records_root": _folder,
+    "data_root": _folder,
+    "network": _one_of(lambda: TABLE_1),
+    "image_size": check_image_size,
+    "shade": _one_of(lambda: SHADES),
+    "shown_seed": _shown_seed,
+    "benchmarks_root": _folder,
+}

@@ -8,21 +8,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from book.companion.pages.catalogue import PAGES, Parameters
+from book.companion.pages.catalogue import Parameters, Specification
 from book.companion.text.tables import Marked, Table
 from dreal_lib.records import IdentityFacts, Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
-_WITHOUT_RUNS = {
-    "fig_1": "the library's code alone, by `book/companion/schematic/plan.py` and "
-    "`book/companion/schematic/figure.py`",
-    "cost": "`book/benchmarks`, which `make benchmark` leaves in `build/benchmarks`, by "
-    "`book/companion/results/costs.py`",
-}
-
 
 def footer_markdown(
-    page: str,
+    spec: Specification,
     parameters: Parameters,
     runs: Sequence[StoredRecord],
     stopped: Sequence[StoredRecord] = (),
@@ -30,12 +23,18 @@ def footer_markdown(
     """The footer of a page.
 
     Args:
-        page: Name of the notebook.
+        spec: Of the page.
         parameters: What it was given.
         runs: The runs that its numbers come from.
         stopped: Runs left out because they were stopped early.
     """
-    lines = [f"- Made by: `{page_command(page, parameters)}`"]
+    lines = [
+        f"- Made by: `{page_command(spec, parameters)}`",
+        f"- Paper: {spec.paper}",
+    ]
+    if not spec.rows:
+        lines.append(f"- Made from: {spec.made_from}; no training run enters this page")
+        return "\n".join(lines)
     left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
     if not runs:
         return "\n".join([*lines, f"- Records: none at scale {parameters.scale}", *left_out])
@@ -54,38 +53,19 @@ def footer_markdown(
     return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
 
 
-def footer_without_runs(page: str, parameters: Parameters) -> str:
-    """The footer of a page that no training run enters.
-
-    Args:
-        page: Name of the notebook.
-        parameters: What it was given.
-    """
-    values = {key: getattr(parameters, key) for key in PAGES[page]}
-    given = "".join(f" -p {key}={value}" for key, value in values.items() if value is not None)
-    return (
-        f"- Made by: `dreal execute book/notebooks/{page}.py {page}.ipynb{given}`\n"
-        f"- Made from: {_WITHOUT_RUNS[page]}; no training run enters this page"
-    )
-
-
-def page_command(page: str, parameters: Parameters) -> str:
+def page_command(spec: Specification, parameters: Parameters) -> str:
     """The command that makes the page again."""
-    source = f"book/notebooks/{page}.py"
-    variant = "default" if parameters.every_variant else parameters.variant or "none"
-    given = {"profile": parameters.profile, "variant": variant}
-    if parameters.seeds is not None:
-        given["seeds"] = "[" + ",".join(str(seed) for seed in parameters.seeds) + "]"
-    given["results"] = parameters.results
-    if "network" in PAGES[page]:
-        given["network"] = parameters.network
-    for name in ("shade", "shown_seed"):
-        if name in PAGES[page] and getattr(parameters, name) != getattr(Parameters(), name):
-            given[name] = str(getattr(parameters, name))
-    if parameters.records_root is not None:
-        given["records_root"] = _shown(parameters.records_root)
-    options = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-    return shlex.join(["dreal", "execute", source, f"{page}.ipynb", *options])
+    given = {name: getattr(parameters, name) for name in spec.parameters}
+    if "variant" in given:
+        given["variant"] = "default" if parameters.every_variant else parameters.variant or "none"
+    if given.get("seeds") is not None:
+        given["seeds"] = "[" + ",".join(str(seed) for seed in given["seeds"]) + "]"
+    words = ["dreal", "execute", f"book/notebooks/{spec.name}.py", f"{spec.name}.ipynb"]
+    for name, value in given.items():
+        if value is not None:
+            shown = _shown(value) if isinstance(value, Path) else value
+            words += ["-p", f"{name}={shown}"]
+    return shlex.join(words)
 
 
 def duration(seconds: float) -> str:

@@ -4,8 +4,8 @@ Notebooks, pages and tests read them from here. What this project computes itsel
 multiply-accumulates) does not stand here.
 """
 
+from book.companion.papers.paper import DREAL
 from book.companion.papers.published import (
-    DREAL,
     ComparedMethod,
     Published,
     Table1Row,
@@ -110,7 +110,7 @@ SECTION_4_2_MARGINS = {
 
 # Table 3: top-1 error of SRM-ResNet-101 by reinforced stage, by the library's stage name.
 TABLE_3 = {
-    stage: Published(printed, "% top-1 error", "Table 3", DREAL)
+    stage: Published(printed, "% top-1 error", "Table 3", DREAL.citation)
     for stage, printed in {
         "layer1": "21.132",
         "layer2": "20.946",

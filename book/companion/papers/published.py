@@ -7,7 +7,7 @@ and truncates others.
 
 from dataclasses import dataclass
 
-DREAL = "Li & Chen 2020"
+from book.companion.papers.paper import DREAL
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ComparedMethod:
     backbone: str = "ResNet-50"
 
 
-def errors_of(pair: str, table: str, source: str = DREAL) -> Errors:
+def errors_of(pair: str, table: str, source: str = DREAL.citation) -> Errors:
     top1, top5 = pair.split(" / ")
     return Errors(
         Published(top1, "% top-1 error", table, source),
@@ -102,7 +102,7 @@ def errors_of(pair: str, table: str, source: str = DREAL) -> Errors:
     )
 
 
-def retrieval_of(pair: str, table: str, source: str = DREAL) -> Retrieval:
+def retrieval_of(pair: str, table: str, source: str = DREAL.citation) -> Retrieval:
     rank1, mean_ap = pair.split(" / ")
     return Retrieval(
         Published(rank1, "% Rank-1", table, source), Published(mean_ap, "% mAP", table, source)
@@ -110,7 +110,12 @@ def retrieval_of(pair: str, table: str, source: str = DREAL) -> Retrieval:
 
 
 def cost_of(parameters: str, gflops: str | None) -> PrintedCost:
+    """Costs of DREAL's Table 1."""
+
+    def published(printed: str, unit: str) -> Published:
+        return Published(printed, unit, "Table 1", DREAL.citation, truncated=True)
+
     return PrintedCost(
-        Published(parameters, "M parameters", "Table 1", DREAL, truncated=True),
-        None if gflops is None else Published(gflops, "GFLOPs", "Table 1", DREAL, truncated=True),
+        published(parameters, "M parameters"),
+        None if gflops is None else published(gflops, "GFLOPs"),
     )

@@ -1,10 +1,10 @@
 """Which runs a batch consists of, which of them have no record yet, and which to make first."""
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
-from book.companion.pages.catalogue import PAGES
-from book.companion.pages.runs import rows_of_page
+from book.companion.pages.catalogue import PAGES, check_parameters, specification_of
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.recipes import planned_names, recipe_names, task_of
 from dreal_lib.records import find_records
@@ -35,7 +35,7 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
         rows: "pair" (one of each task), "all" (but those of the plan), or tables, rows and pages
             of the book with commas between, such as "table_3",
             "table_1/se_resnet50_baseline,ablations" or "fig_6". A page stands for the rows that it
-            shows (`book.companion.pages.runs`).
+            shows (`book.companion.pages.catalogue`).
         data: A prepared set, or None for the rendered ones.
 
     Raises:
@@ -54,6 +54,32 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
             f"these data are for {' and '.join(tasks)}, and {rows} is not; give other --data"
         )
     return found
+
+
+def rows_of_page(page: str, network: str | None = None) -> list[str]:
+    """The rows whose runs a page shows.
+
+    Args:
+        page: Name of the notebook.
+        network: For a page about one network; the one that the page shows by default if None.
+
+    Raises:
+        UserError: No such page or network, or a page that no run enters.
+    """
+    spec = specification_of(page)
+    if not spec.rows:
+        raise UserError(
+            f"no training run enters the page {page}; `make book` builds it with the rest, "
+            f"`dreal execute book/notebooks/{page}.py build/{page}.ipynb` makes it alone"
+        )
+    parameters = check_parameters(page, {} if network is None else {"network": network})
+    return rows_like(spec.shown(parameters.network))
+
+
+def rows_like(patterns: Iterable[str]) -> list[str]:
+    """The rows whose names fit one of some shell patterns."""
+    every = dict.fromkeys(patterns)
+    return [row for row in recipe_names() if any(fnmatch(row, pattern) for pattern in every)]
 
 
 def _rows_named(name: str, every: Sequence[str]) -> list[str]:
@@ -84,7 +110,8 @@ def by_information(runs: Iterable[Run]) -> list[Run]:
 
     def key(run: Run) -> tuple:
         row, seed = run
-        group = next(i for i, start in enumerate(MOST_INFORMATIVE) if row.startswith(start))
+        found = (i for i, start in enumerate(MOST_INFORMATIVE) if row.startswith(start))
+        group = next(found, len(MOST_INFORMATIVE))
         headline = max(group, 1)  # the first two are one group
         return (headline, seed, group, row)
 

@@ -7,14 +7,12 @@ baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparis
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from book.companion.text.runs import missing_runs, trained_network
-from dreal_lib.comparison import rows as compare
-from dreal_lib.comparison.rows import NetworkComparison, Row
+from book.companion.text.runs import trained_network
+from dreal_lib.comparison.rows import NetworkComparison, Row, row_of
 from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord, scale_name
 
-PAGES = ("table_2", "retrieval")  # the notebooks that show these runs
 METHODS = ("baseline", "attention", "reinforced")
 LABELS = {"baseline": "baseline", "attention": "+ attention", "reinforced": "+ reinforce"}
 STEPS = (("baseline", "attention"), ("attention", "reinforced"))
@@ -69,9 +67,7 @@ def compare_methods(
         UserError: If the seeds of a row are not alike, or two rows on the same data differ in more
             than network and method.
     """
-    rows = {
-        method: compare.row_of(stored, profile, variant, recipe_of(method)) for method in METHODS
-    }
+    rows = {method: row_of(stored, profile, variant, recipe_of(method)) for method in METHODS}
     pairs = tuple(
         NetworkComparison(second, LABELS[second], rows[first], rows[second])
         for first, second in STEPS
@@ -183,11 +179,3 @@ def facts(comparison: SetsComparison) -> list[str]:
 
 def _distinct(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
-
-
-def missing(
-    comparison: SetsComparison, seeds: Iterable[int] | None = None, data_root: str = "DATA"
-) -> list[str]:
-    """The commands that would make the runs which the table lacks."""
-    seeds = None if seeds is None else list(seeds)
-    return [c for part in comparison.parts for c in missing_runs(part, seeds, data_root)]

@@ -1,10 +1,9 @@
-"""Table 1, part by part: the paper's errors, the costs, and what our own runs measured."""
+"""Table 1: the paper's errors, and what our own runs measured; its costs: `network_costs`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from book.companion.papers import dreal
-from book.companion.papers.published import Errors, Published
+from book.companion.papers.published import Errors
 from book.companion.text.differences import (
     by_seed_text,
     difference_text,
@@ -13,9 +12,14 @@ from book.companion.text.differences import (
     summary_text,
     verdict_sentence,
 )
+from book.companion.text.runs import scale_facts
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
-from dreal_lib.comparison import rows as compare
-from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
+from dreal_lib.comparison.rows import (
+    NetworkComparison,
+    ScaleComparison,
+    compare_scale,
+    is_paper_scale,
+)
 from dreal_lib.records import StoredRecord
 
 REINFORCED = "+ reinforced"
@@ -32,19 +36,7 @@ def compare_networks(
 ) -> ScaleComparison:
     """Sort the runs of one scale into the rows of Table 1; errors as `rows.compare_scale`'s."""
     labels = {name: row.label for name, row in dreal.TABLE_1.items()}
-    return compare.compare_scale(stored, profile, variant, table="table_1", networks=labels)
-
-
-class NetworkCosts(Protocol):
-    """What a network costs: parameters, and multiply-accumulates in units of 1e9."""
-
-    true_parameters: int
-    paper_parameters: int
-    gmacs: float
-    reinforced_true_parameters: int
-    reinforced_paper_parameters: int
-    reinforced_gmacs: float
-    reinforced_paper_gmacs: float
+    return compare_scale(stored, profile, variant, table="table_1", networks=labels)
 
 
 def published_errors() -> Table:
@@ -62,51 +54,12 @@ def published_errors() -> Table:
     return Table(columns, tuple(rows), frozenset(range(1, 5)))
 
 
-def costs(by_network: Mapping[str, NetworkCosts]) -> Table:
-    """Parameters and GFLOPs: printed, counted in the paper's convention, and true.
-
-    Args:
-        by_network: What the networks really cost, by the library's name.
-    """
-    rows: list[tuple[Cell, ...]] = []
-    for name, row in dreal.TABLE_1.items():
-        ours = by_network[name]
-        rows += [
-            (
-                row.label,
-                *_counts(row.cost.parameters, ours.paper_parameters, ours.true_parameters),
-                *_flops(row.cost.gflops, ours.gmacs, ours.gmacs),
-            ),
-            (
-                "+ critics",
-                *_counts(
-                    row.reinforced_cost.parameters,
-                    ours.reinforced_paper_parameters,
-                    ours.reinforced_true_parameters,
-                ),
-                *_flops(
-                    row.reinforced_cost.gflops, ours.reinforced_paper_gmacs, ours.reinforced_gmacs
-                ),
-            ),
-        ]
-    counts = [
-        cell
-        for count in ("Params", "GFLOPs")
-        for cell in (
-            Marked(f"{count} printed", "published"),
-            Marked(f"{count} their way", "computed"),
-            Marked(f"{count} true", "computed"),
-        )
-    ]
-    return Table(("Network", *counts), tuple(rows), frozenset(range(1, 7)))
-
-
 def our_errors(comparison: ScaleComparison) -> Table:
     """Our errors at one scale: mean and spread over seeds, of the last and the best epoch.
 
     At the paper's own scale its numbers stand beside them; at any other they do not.
     """
-    beside = compare.is_paper_scale(comparison)
+    beside = is_paper_scale(comparison)
     rows = []
     for network in comparison.networks:
         published = dreal.TABLE_1[network.network]
@@ -165,16 +118,20 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
     return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
 
 
+def overview_caption(comparisons: Sequence[ScaleComparison]) -> str:
+    """What the runs of each scale were made on."""
+    facts = " ".join(scale_facts(comparison) for comparison in comparisons)
+    return f"Top-1 error of the last epoch at other scales. {facts}"
+
+
+def overview_sentences(comparisons: Sequence[ScaleComparison]) -> list[str]:
+    """The first verdict of each scale."""
+    said = [f"Scale {found.scale}. {verdicts(found)[0]}" for found in comparisons]
+    return said or ["No run at another scale is on record."]
+
+
 def _printed_pair(errors: Errors) -> str:
     return f"{errors.top1.printed} / {errors.top5.printed}"
-
-
-def _counts(printed: Published, convention: int, true: int) -> tuple[str, ...]:
-    return (printed.printed, f"{convention / 1e6:.4f}", f"{true / 1e6:.4f}")
-
-
-def _flops(printed: Published | None, convention: float, true: float) -> tuple[str, ...]:
-    return (printed.printed if printed else NOTHING, f"{convention:.4f}", f"{true:.4f}")
 
 
 def _paired_label(network: NetworkComparison, scale: str) -> Cell:

@@ -17,8 +17,7 @@ from book.companion.text.differences import (
     verdict_sentence,
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
-from dreal_lib.comparison import rows as compare
-from dreal_lib.comparison.rows import NetworkComparison, Row
+from dreal_lib.comparison.rows import NetworkComparison, Row, is_paper_scale
 from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
 from dreal_lib.records import StoredRecord
 
@@ -74,7 +73,7 @@ def our_errors(comparison: VariationComparison) -> Table:
 
     At the paper's own scale its numbers stand beside them; at any other they do not.
     """
-    beside = compare.is_paper_scale(comparison)
+    beside = is_paper_scale(comparison)
 
     def line(stage: str, row: Row, cells: Sequence[str]) -> tuple[Cell, ...]:
         printed = (dreal.TABLE_3[stage].printed,) if beside else ()

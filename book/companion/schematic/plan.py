@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from book.companion.schematic.image_size import check_image_size
+from book.companion.pages.catalogue import check_image_size
 from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.counterfactual import Trace, observed
 from dreal_lib.diagnosis.complexity import TABLE_1_CLASSES, count_parameters
@@ -120,7 +120,7 @@ def describe(network: str, image_size: int = 224) -> Schematic:
     Raises:
         UserError: No such network, one without attention, or a size that cannot be.
     """
-    check_image_size(image_size)
+    check_image_size("image_size", image_size)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         model = create_model(network, TABLE_1_CLASSES)
         routes = gradient_routes(reinforce(model, PROBE_SIZE, STAGES))

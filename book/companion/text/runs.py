@@ -1,7 +1,7 @@
 """Sentences made from numbers: what a page may say, and no more than that."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
 from dreal_lib.comparison.rows import ScaleComparison
@@ -82,7 +82,10 @@ def train_command(
 
 
 def missing_runs(
-    comparison: ScaleComparison, seeds: Iterable[int] | None = None, data_root: str = "DATA"
+    comparison: ScaleComparison,
+    seeds: Iterable[int] | None = None,
+    data_root: str = "DATA",
+    recipes: Collection[str] | None = None,
 ) -> list[str]:
     """The commands that would make the runs which a table lacks.
 
@@ -90,13 +93,16 @@ def missing_runs(
         comparison: The runs of one scale.
         seeds: The seeds asked for; None: seed 0 of each row that has none.
         data_root: Where the data lie.
+        recipes: The rows asked for; None: all of the table.
     """
     wanted = [0] if seeds is None else sorted(seeds)
     return [
         train_command(row.recipe, comparison.profile, comparison.variant, seed, data_root)
         for row in comparison.rows
         for seed in wanted
-        if seed not in row.seeds and not (seeds is None and row.runs)
+        if seed not in row.seeds
+        and not (seeds is None and row.runs)
+        and (recipes is None or row.recipe in recipes)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import jupytext
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +9,6 @@ from synthetic_retrieval import FIRST, KEPT, QUERIES, figure_arrays, write_retri
 
 from book.companion import drawing
 from book.companion.attended import mask_energy, pictures, ranked_figure, ranked_lists
-from book.companion.pages import execute, page
 from book.companion.results import retrieval_rows
 from book.companion.text.tables import MINUS
 from dreal_lib import records
@@ -230,37 +228,19 @@ def test_rendered_figures_are_read_or_rendered_anew(images, tmp_path, monkeypatc
     assert "not those that the generator renders by default" in found.source
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    displayed = []
-    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append((bundle, meta)))
-    return displayed
-
-
-def run_page(**parameters):
-    """The page's code cells, run here, without a kernel."""
-    namespace: dict[str, object] = {}
-    for cell in jupytext.read(execute.FOLDER / "retrieval.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, namespace)
-            if "parameters" in cell.metadata.get("tags", []):
-                namespace.update(parameters)
-
-
-def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown):
-    run_page(records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle, _ in shown)
+def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown, run_page):
+    said = run_page("retrieval", records_root=str(tmp_path))
     assert "dreal train table_2/resnet50_reinforced --profile smoke --seed 0 --data DATA" in said
     assert said.count("dreal train ") == 3
     assert "There is no pair of runs to choose queries from yet." in said
     assert not any("image/svg+xml" in bundle for bundle, _ in shown)
 
 
-def test_the_page_is_made_from_records_alone(tmp_path, shown):
+def test_the_page_is_made_from_records_alone(tmp_path, shown, run_page):
     write_pair(tmp_path)
-    run_page(records_root=str(tmp_path))
+    said = run_page("retrieval", records_root=str(tmp_path))
     drawn = [meta["mystnb"] for bundle, meta in shown if "image/svg+xml" in bundle]
     names = [meta["figure"]["name"] for meta in drawn]
     assert names == ["fig-retrieved-right", "fig-retrieved-fixed", "fig-retrieved-broken"]
     assert all(meta["image"]["alt"].startswith("Rows of images") for meta in drawn)
-    assert "2 recorded in" in "\n".join(bundle["text/plain"] for bundle, _ in shown)
+    assert "2 recorded in" in said

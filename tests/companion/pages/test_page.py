@@ -8,26 +8,20 @@ import papermill
 import pytest
 from synthetic_records import Costs, write_run
 
-from book.companion.critics import figures
+from book.companion.critics import curves, explorer, figures
 from book.companion.pages import execute, footer, page
 from book.companion.pages.catalogue import PAGES, Parameters, check_parameters
 from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
+from book.companion.results import network_costs, table_1
 from dreal_lib.errors import UserError
 
 BASELINE, REINFORCED = "table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What a page displays, as (bundle, metadata)."""
-    displayed = []
-    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append((bundle, meta)))
-    return displayed
-
-
-def view_of(root, name="fig_6", **parameters):
-    return page.start(name, {"profile": "smoke", "records_root": str(root), **parameters})
+def view_of(root, name="fig_6", compare=None, **parameters):
+    given = {"profile": "smoke", "records_root": str(root), **parameters}
+    return page.start(name, given, compare)
 
 
 def texts(shown):
@@ -120,7 +114,7 @@ def test_seeds_that_are_not_alike_end_the_page(tmp_path):
 def test_recorded_results_read_committed_records_alone(tmp_path):
     write_run(tmp_path / "book/records", BASELINE, seed=0)
     write_run(tmp_path / "build/records", BASELINE, seed=1)
-    found = find_runs(Parameters(profile="smoke"), tmp_path)
+    found = find_runs(Parameters(profile="smoke"), root=tmp_path)
     assert [(run.record.seed, run.origin) for run in found] == [(0, "recorded")]
 
 
@@ -131,7 +125,7 @@ def test_rerun_results_replace_whole_rows(tmp_path):
         write_run(committed, REINFORCED, seed=seed)
     write_run(committed, BASELINE, profile="desktop")
     write_run(made_here, BASELINE, seed=0)
-    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), root=tmp_path)
     labels = [(r.record.scale, r.record.recipe, r.record.seed, r.origin) for r in found]
     assert labels == [
         ("smoke", BASELINE, 0, "re-run"),
@@ -145,23 +139,24 @@ def test_seeds_are_those_of_the_pages_own_scale(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / "book/records", BASELINE, seed=seed)
         write_run(tmp_path / "book/records", BASELINE, seed=seed, profile="desktop")
-    found = find_runs(Parameters(profile="smoke", seeds=(1,)), tmp_path)
+    found = find_runs(Parameters(profile="smoke", seeds=(1,)), root=tmp_path)
     labels = [(run.record.scale, run.record.seed) for run in found]
     assert labels == [("desktop", 0), ("desktop", 1), ("smoke", 1)]
 
 
 def test_rerun_without_runs_shows_the_committed_ones(tmp_path):
     write_run(tmp_path / "book/records", BASELINE)
-    found = find_runs(Parameters(profile="smoke", results="rerun"), tmp_path)
+    found = find_runs(Parameters(profile="smoke", results="rerun"), root=tmp_path)
     assert [run.origin for run in found] == ["recorded"]
 
 
 def test_a_figure_comes_with_caption_alt_text_and_label(tmp_path, shown):
     write_run(tmp_path, REINFORCED, maps=("layer1.0",))
     view = view_of(tmp_path)
+    blocks = curves.load_blocks(view.runs)
     view.figure(
         figures.critique_and_reward,
-        view.blocks(),
+        blocks,
         caption="A\n caption.",
         alt="Alt.",
         label="fig",
@@ -169,48 +164,43 @@ def test_a_figure_comes_with_caption_alt_text_and_label(tmp_path, shown):
     ((bundle, metadata),) = shown
     assert bundle["image/svg+xml"].lstrip().startswith("<?xml")
     assert bundle["text/plain"] == "Alt."
-    assert bundle["text/csv"].splitlines()[0] == ",".join(view.blocks().columns)
+    assert bundle["text/csv"].splitlines()[0] == ",".join(blocks.columns)
     assert metadata["mystnb"]["figure"] == {"caption": "A caption.", "name": "fig"}
     assert metadata["mystnb"]["image"]["alt"] == "Alt."
 
 
-def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path, shown):
-    view = view_of(tmp_path, seeds="[0, 2]", data_root=str(tmp_path))
-    blocks = view.blocks()
-    view.describe()
-    view.figure(figures.critique_and_reward, blocks, caption="", alt="", label="x")
-    view.show_curves(blocks)
-    view.say_curves(blocks)
-    view.footer()
-    said = texts(shown)
+def test_where_there_is_no_run_the_page_says_how_to_make_one(
+    tmp_path, shown, monkeypatch, run_page
+):
+    monkeypatch.setattr(explorer, "CurveExplorer", lambda blocks: None)
+    given = {"profile": "smoke", "records_root": str(tmp_path)}
+    said = run_page("fig_6", seeds="[0, 2]", data_root=str(tmp_path), **given)
     for seed in (0, 2):
         assert f"dreal train {REINFORCED} --profile smoke --seed {seed} --data {tmp_path}\n" in said
     assert "baseline" not in said
     assert "SE-ResNet-50 was not run at scale smoke yet." in said
     assert "Records: none at scale smoke" in said
+    assert "No run for this table" in said
+    assert "nothing can be said" in said
     assert not any("image/svg+xml" in bundle for bundle, _ in shown)
 
 
 def test_the_table_page_says_which_rows_were_not_run(tmp_path, shown):
     write_run(tmp_path, BASELINE)
-    view = view_of(tmp_path, "table_1")
+    view = view_of(tmp_path, "table_1", table_1.compare_networks)
     view.missing()
     said = texts(shown)
     assert said.count("dreal train") == 11
     assert f"dreal train {BASELINE} " not in said
 
 
-def test_other_scales_are_shown_apart(tmp_path, shown):
+def test_other_scales_are_shown_apart(tmp_path):
     write_run(tmp_path, BASELINE)
     write_run(tmp_path, BASELINE, profile="desktop", variant="two_cores", top1=(33.25, 33.0))
     write_run(tmp_path, BASELINE, variant="custom", top1=(11.25, 11.0))
-    view = view_of(tmp_path, "table_1")
-    view.show_other_scales()
-    said = texts(shown)
-    assert "desktop+two_cores" in said
-    assert "33.25" in said
-    assert "11.25" not in said  # hand-made overrides are nobody's scale
-    assert "No run at another scale" not in said
+    view = view_of(tmp_path, "table_1", table_1.compare_networks)
+    # Hand-made overrides are nobody's scale.
+    assert [comparison.scale for comparison in view.other_scales] == ["desktop+two_cores"]
 
 
 def test_the_footer_says_how_the_page_was_made(tmp_path, shown):
@@ -325,20 +315,9 @@ def test_plain_papermill_refuses_a_misspelt_parameter_from_anywhere(tmp_path):
     assert len(error.traceback) == 1
 
 
-def run_in_process(name, **parameters):
-    """Run a page's code cells here: the same calls as in a kernel, without starting one."""
-    notebook = jupytext.read(execute.FOLDER / f"{name}.py")
-    namespace: dict[str, object] = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            exec(cell.source, namespace)
-            if "parameters" in cell.metadata.get("tags", []):
-                namespace.update(parameters)
-
-
-def test_fig_6_is_made_from_records_alone(tmp_path, shown):
+def test_fig_6_is_made_from_records_alone(tmp_path, shown, run_page):
     write_run(tmp_path, REINFORCED, maps=("layer1.0", "layer4.0"))
-    run_in_process("fig_6", profile="smoke", records_root=str(tmp_path))
+    run_page("fig_6", profile="smoke", records_root=str(tmp_path))
     drawn = [metadata["mystnb"] for bundle, metadata in shown if "image/svg+xml" in bundle]
     assert len(drawn) == 3
     alts = ("Critique and reward", "The share of images", "Three maps of colour")
@@ -348,13 +327,14 @@ def test_fig_6_is_made_from_records_alone(tmp_path, shown):
     assert "on more than half of the images, in 1 of 2 modules: conv2_0." in texts(shown)
 
 
-def test_table_1_is_made_from_records_alone(tmp_path, shown, monkeypatch):
+def test_table_1_is_made_from_records_alone(tmp_path, run_page, monkeypatch):
     write_run(tmp_path, BASELINE, top1=(41.25, 40.0))
     write_run(tmp_path, REINFORCED, top1=(43.75, 43.0))
-    monkeypatch.setattr(page.Page, "costs", lambda self: {name: Costs() for name in TABLE_1})
+    monkeypatch.setattr(network_costs, "table_1_costs", lambda network: Costs())
     monkeypatch.setattr(page.Page, "glue", lambda self, name, text: None)
-    run_in_process("table_1", profile="smoke", records_root=str(tmp_path))
-    said = texts(shown).replace("\N{NO-BREAK SPACE}", " ")
+    said = run_page("table_1", profile="smoke", records_root=str(tmp_path)).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     assert TABLE_1["se_resnet50"].reinforced.top1.printed in said
     assert " 41.25 ± — |" in said
     assert " 43.75 ± — |" in said
@@ -369,8 +349,7 @@ def test_a_page_names_its_parameters_as_they_are_checked(name):
     written: dict[str, object] = {}
     exec(cell.source, written)
     del written["__builtins__"]
-    assert set(written) == set(PAGES[name])
-    assert check_parameters(name, written) == check_parameters(name, {})
+    assert written == PAGES[name].parameters
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import jupytext
 import pandas as pd
 import pytest
 import torch
 from synthetic_records import write_run
 
-from book.companion.pages import execute, page
 from book.companion.results import ablations
 from book.companion.results.ablations import compare_changes, known_changes
 from book.companion.text.tables import MINUS
@@ -429,26 +427,8 @@ def test_a_row_without_a_run_has_no_depth():
 # The page
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    displayed = []
-    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append(bundle))
-    return displayed
-
-
-def run_page(name, **parameters):
-    """A page's code cells, run here, without a kernel."""
-    namespace: dict[str, object] = {}
-    for cell in jupytext.read(execute.FOLDER / f"{name}.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, namespace)
-            if "parameters" in cell.metadata.get("tags", []):
-                namespace.update(parameters)
-
-
-def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown):
-    run_page("ablations", profile="smoke", records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle in shown)
+def test_the_page_without_a_run_says_how_to_make_each(tmp_path, run_page):
+    said = run_page("ablations", profile="smoke", records_root=str(tmp_path))
     rows = [name for name in recipe_names() if name.startswith("ablations/")]
     rows += [DEFAULT, "table_1/cbam_resnet50_reinforced"]
     for name in rows:
@@ -456,10 +436,9 @@ def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown):
     assert "Records: none at scale smoke" in said
 
 
-def test_the_page_is_made_from_records_alone(tmp_path, shown):
+def test_the_page_is_made_from_records_alone(tmp_path, run_page):
     write_defaults_and_gamma_2(tmp_path)
-    run_page("ablations", profile="smoke", records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle in shown).replace(MINUS, "-")
+    said = run_page("ablations", profile="smoke", records_root=str(tmp_path)).replace(MINUS, "-")
     assert "2.0: -1.00 points (95 % interval -1.25 to -0.75, n = 3), errs less." in said
     assert "tab-critic-errors" in said
     assert f"dreal train {GAMMA_2} " not in said.split("How this page")[0].split("```bash")[1]

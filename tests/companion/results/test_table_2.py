@@ -1,14 +1,13 @@
 """Table 2: what is printed, rows from records, and the sentences that they allow."""
 
-import jupytext
 import numpy as np
 import pytest
 from synthetic_retrieval import DATA, figure_arrays, scores, write_retrieval
 
-from book.companion.pages import execute, page
 from book.companion.pages.catalogue import check_parameters
 from book.companion.papers import dreal
 from book.companion.results import retrieval_rows, table_2
+from book.companion.text.runs import missing_runs
 from book.companion.text.tables import MINUS
 from dreal_lib import records
 from dreal_lib.errors import UserError
@@ -151,7 +150,7 @@ def test_every_data_set_of_the_profile_has_rows(tmp_path):
     assert labels == ["Omniglot", "Grocery Store", "made-up", "made-up"]
     one = compared(tmp_path, "desktop", "omniglot", every=False)
     assert [run.record.variant for run in one.runs] == ["omniglot"]
-    commands = retrieval_rows.missing(compared(tmp_path, "desktop"), None, "D")
+    commands = [command for part in parts for command in missing_runs(part, None, "D")]
     assert sum("--variant grocery " in command for command in commands) == 3
     assert (
         "dreal train table_2/resnet50_attention --profile desktop --variant omniglot --seed 0 "
@@ -214,36 +213,17 @@ def test_parameters_of_the_pages():
     assert check_parameters("retrieval", {"profile": "desktop"}).scale == "desktop+omniglot"
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    displayed = []
-    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append(bundle))
-    return displayed
-
-
-def run_page(**parameters):
-    """The page's code cells, run here, without a kernel."""
-    namespace: dict[str, object] = {}
-    for cell in jupytext.read(execute.FOLDER / "table_2.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, namespace)
-            if "parameters" in cell.metadata.get("tags", []):
-                namespace.update(parameters)
-
-
-def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown):
-    run_page(records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle in shown)
+def test_the_page_without_a_run_says_how_to_make_each(tmp_path, run_page):
+    said = run_page("table_2", records_root=str(tmp_path))
     assert said.count("dreal train table_2/") == 6
     assert "nothing can be said yet" in said
     assert "Records: none at scale desktop" in said
 
 
-def test_the_page_is_made_from_records_alone(tmp_path, shown):
+def test_the_page_is_made_from_records_alone(tmp_path, run_page):
     three_rows(tmp_path, profile="desktop", variant="omniglot")
     write_retrieval(tmp_path, "baseline", rank1=12.5)
-    run_page(records_root=str(tmp_path), seeds="[0, 1]")
-    said = "\n".join(bundle["text/plain"] for bundle in shown)
+    said = run_page("table_2", records_root=str(tmp_path), seeds="[0, 1]")
     assert "6 recorded in" in said  # the seeds asked for, of every variant
     assert "12.50" in said  # another scale stands beside
     assert "10 training identities, 4 cameras, 40 training, 8 query and 30 gallery" in said

@@ -1,10 +1,8 @@
 """Table 3: its recipes, its rows from records, and the sentences that they allow."""
 
-import jupytext
 import pytest
 from synthetic_records import write_run
 
-from book.companion.pages import execute, page
 from book.companion.papers import dreal
 from book.companion.results import table_3
 from book.companion.text.tables import MINUS
@@ -153,23 +151,6 @@ def test_a_stage_that_was_trained_otherwise_is_refused(tmp_path):
         compared(tmp_path)
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    displayed = []
-    monkeypatch.setattr(page, "_display", lambda bundle, meta: displayed.append(bundle))
-    return displayed
-
-
-def run_page(**parameters):
-    """The page's code cells, run here, without a kernel."""
-    namespace: dict[str, object] = {}
-    for cell in jupytext.read(execute.FOLDER / "table_3.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, namespace)
-            if "parameters" in cell.metadata.get("tags", []):
-                namespace.update(parameters)
-
-
 @pytest.mark.parametrize(
     ("profile", "variant", "options"),
     [
@@ -178,21 +159,21 @@ def run_page(**parameters):
         ("paper", "none", "--profile paper"),
     ],
 )
-def test_the_page_without_a_run_says_how_to_make_each(tmp_path, shown, profile, variant, options):
-    run_page(profile=profile, variant=variant, records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle in shown)
+def test_the_page_without_a_run_says_how_to_make_each(
+    tmp_path, run_page, profile, variant, options
+):
+    said = run_page("table_3", profile=profile, variant=variant, records_root=str(tmp_path))
     for recipe in (NONE, *ALONE.values(), ALL):
         assert said.count(f"dreal train {recipe} {options} --seed 0 --data DATA") == 1
     assert said.count("not\N{NO-BREAK SPACE}run |") == 12
     assert "nothing can be said yet" in said
 
 
-def test_the_page_is_made_from_records_alone(tmp_path, shown):
+def test_the_page_is_made_from_records_alone(tmp_path, run_page):
     for seed, error in enumerate((50.0, 55.0)):
         write_row(tmp_path, NONE, seed, error)
         write_row(tmp_path, ALONE["layer4"], seed, error - 1 - seed)
-    run_page(profile="smoke", records_root=str(tmp_path))
-    said = "\n".join(bundle["text/plain"] for bundle in shown).replace(MINUS, "-")
+    said = run_page("table_3", profile="smoke", records_root=str(tmp_path)).replace(MINUS, "-")
     assert "4 recorded in" in said
     assert "DREAL on conv5_x alone: mean difference -1.50 ± 0.71 points over n = 2 seeds" in said
     assert f"dreal train {ALONE['layer1']} " in said
