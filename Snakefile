@@ -1,5 +1,6 @@
 # The whole path, as one graph: data -> training -> records -> notebooks -> book.
-# `dreal reproduce` and the make targets are fronts of this file; it can be run by hand too:
+# `dreal reproduce` and the make targets are fronts of this file; it can be run by hand too (--config
+# reads each value as YAML: for a folder with `#` or `: ` in its name write a --configfile):
 #   snakemake --cores 2                                          a pair of runs a task, rendered data
 #   snakemake --cores 2 --config rows=all seeds=0,1,2            every row, three seeds
 #   snakemake --cores 2 --config rows=table_3                    a table's rows
@@ -7,6 +8,7 @@
 #   snakemake --cores 2 --config profile=desktop variant=two_cores data=DATA
 #   snakemake --cores 16 --config train_threads=16 ...            one run at a time, e.g. on a GPU
 import hashlib
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -50,9 +52,11 @@ def sources(row: str) -> list[str]:
 
 
 def manifest(task: str) -> list[str]:
-    """What stands for a task's data: rendered on demand, or given."""
-    path = DATA[task] / "manifest.json"
-    return [str(path)] if DATA is RENDERED or path.exists() else []
+    """What stands for a task's data if they are rendered on demand.
+
+    Given ones count by the name of the run's folder, since a file's name is a pattern to Snakemake.
+    """
+    return [str(DATA[task] / "manifest.json")] if DATA is RENDERED else []
 
 
 @cache
@@ -61,8 +65,8 @@ def sources_hash(row: str) -> str:
     files = [Path(file) for file in sources(row)]
     if DATA is RENDERED:
         files += [Path(file) for file in generator(task_of(row))]
-    else:
-        files += [Path(file) for file in manifest(task_of(row))]
+    elif (given := DATA[task_of(row)] / "manifest.json").exists():
+        files.append(given)
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
@@ -80,7 +84,7 @@ def page_parameters(page: str) -> str:
     if PAGES[page].task not in DATA:  # this batch made no run that the page could show
         given["variant"] = "default"
     given["seeds"] = "[" + ",".join(SEEDS) + "]"
-    return " ".join(f"-p {name}={value}" for name, value in given.items())
+    return " ".join(f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items())
 
 
 @cache

@@ -1,4 +1,9 @@
-"""Making many pictures in several processes, in order, with clean ends."""
+"""Making many pictures in several processes, in order, with clean ends.
+
+Each process makes every N-th picture and hands it over by a pipe of its own. There is no queue and
+no lock that an interrupted process could leave taken (the executor of `concurrent.futures` has
+both, and could wait for ever after Ctrl-C), so that ending is: kill them, and wait.
+"""
 
 import multiprocessing
 import os
@@ -6,15 +11,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from data_prep.errors import PreparationError
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
+
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 def processors() -> int:
@@ -22,50 +28,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _follow_the_parent() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone answers it, and ends the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # A parent that is killed cannot end it, and a worker would wait for its next job for ever.
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-class _Signals:
-    """Handlers of Ctrl-C and the like put off until a safe moment, `attend`.
-
-    An exception that a handler raises within the pool's own code can leave one of its locks taken,
-    and its end then waits for ever.
-    """
-
-    def __init__(self) -> None:
-        self._seen: list[int] = []
-        self._handlers: dict[int, Callable] = {}
-
-    def __enter__(self) -> "_Signals":
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._handlers[number] = handler
-                    signal.signal(number, lambda number, frame: self._seen.append(number))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def attend(self) -> None:
-        """Runs the handlers of what has come since."""
-        while self._seen:
-            number = self._seen.pop(0)
-            self._handlers[number](number, None)
 
 
 @contextmanager
@@ -77,7 +39,7 @@ def made_in_order(
     Args:
         make: A module's function of numpy and Pillow alone.
         jobs: Its arguments.
-        workers: Processes.
+        workers: Processes; none is left when the block ends, however it ends.
 
     Raises:
         PreparationError: One of several processes was killed.
@@ -87,22 +49,72 @@ def made_in_order(
         return
     # Workers use numpy and Pillow alone, so forking is safe, and quicker than a fresh start.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with _Signals() as signals:
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_the_parent)
+    started: list[tuple[multiprocessing.Process, Connection]] = []
+    try:
+        for first in range(min(workers, len(jobs))):
+            with _ending_put_off():
+                started.append(_started(context, make, jobs[first::workers]))
+        yield _in_turn([pictures for _, pictures in started], len(jobs))
+    finally:
+        with _ending_put_off():
+            for process, pictures in started:
+                process.kill()
+                pictures.close()
+            for process, _ in started:
+                process.join()
+
+
+@contextmanager
+def _ending_put_off() -> Iterator[None]:
+    """Ctrl-C and a polite kill wait, also for a process that is started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _started(
+    context: Any, make: Callable, jobs: Sequence
+) -> tuple[multiprocessing.Process, Connection]:
+    pictures, out = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(make, jobs, out), daemon=True)
+    process.start()
+    out.close()  # else its end would not be the end of the pipe
+    return process, pictures
+
+
+def _work(make: Callable, jobs: Sequence, out: Connection) -> None:
+    # Ctrl-C reaches the whole process group; the parent alone answers it, and ends the others.
+    # Until here, both signals are blocked.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    # A parent that is killed cannot end it, and it would work on.
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    for job in jobs:
         try:
-            yield _attentive(pool.map(make, jobs, chunksize=16), signals)
-        except BrokenProcessPool:
+            made = make(job)
+        except Exception as error:  # whatever it is, it is the parent's to raise
+            out.send((None, error))
+            return
+        out.send((made, None))
+
+
+def _end_with_the_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _in_turn(pipes: Sequence[Connection], count: int) -> Iterator[Any]:
+    for number in range(count):
+        try:
+            made, error = pipes[number % len(pipes)].recv()
+        except (EOFError, OSError):
             raise PreparationError(
-                f"one of {workers} rendering processes was killed, perhaps for want of memory; try "
-                "fewer workers"
+                f"one of {len(pipes)} rendering processes was killed, perhaps for want of memory; "
+                "try fewer workers"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    signals.attend()
-
-
-def _attentive(results: Iterator[Made], signals: _Signals) -> Iterator[Made]:
-    signals.attend()
-    for made in results:
+        if error is not None:
+            raise error
         yield made
-        signals.attend()

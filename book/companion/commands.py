@@ -60,10 +60,9 @@ def execute(
       dreal execute book/notebooks/fig_6.py out.ipynb -p profile=smoke -p results=rerun
     """
     _require_checkout("execute")
-    from book.companion.pages.execute import execute_notebook
-    from dreal_lib.recipes import parse_overrides
+    from book.companion.pages.execute import execute_notebook, parse_parameters
 
-    execute_notebook(notebook, out, parse_overrides(parameters or []))
+    execute_notebook(notebook, out, parse_parameters(parameters or []))
 
 
 @app.command()

@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from dreal_lib.errors import UserError, unknown_choice
+from dreal_lib.recipes import plain_yaml
 from dreal_lib.recipes.schema import RECIPE_TYPES as RECIPE_TYPES
 from dreal_lib.recipes.schema import ClassificationRecipe as ClassificationRecipe
 from dreal_lib.recipes.schema import Recipe as Recipe
@@ -96,10 +97,10 @@ def load_recipe(
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
-    """["epochs=3", "dreal.gamma=2"] as a dict, values read as YAML.
+    """["epochs=3", "dreal.gamma=2"] as a dict, values read by `plain_yaml.value`.
 
     Raises:
-        UserError: A text without "=", or a value that is not YAML.
+        UserError: A text without "=", or a list or the like that is not YAML.
     """
     overrides = {}
     for text in texts:
@@ -107,11 +108,12 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
         if not equals:
             raise UserError(f"an override is KEY=VALUE; got {text!r}; try --set epochs=3")
         try:
-            overrides[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            overrides[key.strip()] = plain_yaml.value(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"the value of the override {text!r} is not YAML; try --set epochs=3, or "
-                f"--set 'milestones=[0.5, 0.9]'"
+                f"the value of the override {text[:80]!r} is not YAML ({reason}); try "
+                f"--set epochs=3, or --set 'milestones=[0.5, 0.9]'"
             ) from None
     return overrides
 
@@ -126,7 +128,7 @@ def _row(name: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = plain_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read recipe {path} ({reason}); mend the file") from None

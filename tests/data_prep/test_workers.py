@@ -1,13 +1,17 @@
 """Processes that make pictures: in order, and gone when the one that started them is."""
 
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from data_prep.errors import PreparationError
 from data_prep.workers import made_in_order
 
 ENDLESS = r"""
@@ -33,6 +37,20 @@ def square(number: int) -> int:
 def test_results_come_in_the_order_of_the_jobs(workers: int):
     with made_in_order(square, range(50), workers) as results:
         assert list(results) == [number * number for number in range(50)]
+
+
+def killed(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refused(number: int) -> int:
+    raise PreparationError(f"number {number} is refused")
+
+
+@pytest.mark.parametrize(("make", "error"), [(killed, "2 rendering"), (refused, "number 0 is")])
+def test_an_end_or_an_error_of_a_worker_is_said(make, error: str):
+    with pytest.raises(PreparationError, match=error), made_in_order(make, range(9), 2) as results:
+        list(results)
 
 
 def alive(pid: int) -> bool:
@@ -66,3 +84,56 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in workers)
+
+
+BUSY = r"""
+import os, sys, time
+from data_prep.workers import made_in_order
+
+def make(job):
+    end = time.monotonic() + 0.002
+    while time.monotonic() < end:
+        pass
+    return bytes(5000)
+
+if __name__ == "__main__":
+    try:
+        os.write(1, b"begins")
+        with made_in_order(make, range(100000), 3) as results:
+            for made in results:
+                pass
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def interrupted(script: Path, number: int) -> float:
+    """Seconds until a group of processes has ended after Ctrl-C at a moment drawn by chance."""
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    try:
+        process.stdout.read(1)
+        # Half of them while processes are being started, which takes some milliseconds each.
+        time.sleep(random.Random(number).choice((0.03, 0.3)) * random.Random(-number).random())
+        begun = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)  # until the last process that could write has ended
+        assert process.returncode == 130
+        return time.monotonic() - begun
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_an_interruption_at_any_moment_ends_all_processes(tmp_path: Path):
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    with ThreadPoolExecutor(6) as pool:
+        took = list(pool.map(lambda number: interrupted(script, number), range(30)))
+    assert max(took) < 10

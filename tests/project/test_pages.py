@@ -14,6 +14,7 @@ import yaml
 
 from book.companion.commands import app
 from book.companion.pages.catalogue import check_parameters
+from book.companion.pages.execute import parse_parameters
 from book.companion.text.tables import MARKS
 from dreal_lib.recipes import load_recipe, parse_overrides
 from dreal_lib.settings.dreal import Settings
@@ -169,7 +170,7 @@ def problem_of(words: list[str]) -> str:
         row = given.get("recipe", "table_1/se_resnet50_baseline")
         load_recipe(row, given.get("profile") or "smoke", given.get("variant"), overrides)
         if "notebook" in given:
-            check_parameters(given["notebook"].stem, parse_overrides(given["parameters"]))
+            check_parameters(given["notebook"].stem, parse_parameters(given["parameters"]))
     except Exception as error:  # of several kinds: ours, and those of Typer's parser
         return str(error)
     return ""

@@ -1,11 +1,13 @@
 """`dreal reproduce`: the graph that the Snakefile makes of it, and bad input."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from book.companion.pages.catalogue import PAGES
+from book.companion.reproduction import workflow
 from book.companion.reproduction.backlog import rows_of
 from book.companion.reproduction.dependencies import rows_of_records
 from book.companion.reproduction.workflow import reproduce
@@ -55,6 +57,24 @@ def test_missing_rows_are_estimated_too(capfd):
     assert (first, second) == ("5 of 5 runs have no record", "5 runs would be trained:")
     assert "of this row" in told[0]
     assert all("of classification, none of this network" in line for line in told[1:5])
+
+
+def test_the_folder_that_trains_is_the_one_that_was_given(tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀:\n\udcff "
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    run = workflow.subprocess.run
+
+    def shown(command, **options):
+        words = [word for word in command if word not in ("--quiet", "rules", "host")]
+        return run([*words, "--printshellcmds"], **options)
+
+    monkeypatch.setattr(workflow.subprocess, "run", shown)
+    assert reproduce(**DEFAULTS | {"seeds": "98765", "data": folder, "rows": "table_3"}) == 0
+    printed = capfd.readouterr()
+    text = printed.out + printed.err
+    given = text[text.index("dreal train") : text.index(" --run ", text.index("dreal train"))]
+    assert shlex.split(given)[-1] == str(folder)
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,54 @@ def test_texts_become_overrides():
     assert parse_overrides(["name=a=b"]) == {"name": "a=b"}
 
 
-@pytest.mark.parametrize("text", ["epochs", "milestones=[0.5", "a={", "a=@x"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("photos #2", "photos #2"),
+        ("a: b", "a: b"),
+        ("photos:", "photos:"),
+        ("photos ", "photos "),
+        ("@x", "@x"),
+        ("*x", "*x"),
+        ("010", 10),
+        ("-09", -9),
+        ("1:30", "1:30"),
+        ("2020-1-1", "2020-1-1"),
+        ("1e-3", "1e-3"),
+        ("0.5", 0.5),
+        ("on", True),
+        ("", None),
+        (" 3 ", 3),
+        ("'010'", "010"),
+        ("[010, 'a #b']", [10, "a #b"]),
+    ],
+)
+def test_a_value_by_hand_is_all_its_text(text, value):
+    assert parse_overrides([f"key={text}"]) == {"key": value}
+
+
+NESTED_ALIASES = "a0: &a0 [x, x]\n" + "".join(
+    f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(40)
+)
+
+
+def test_aliases_are_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(NESTED_ALIASES)
+    assert "line 2 has an alias (*a0)" in refusal(str(path))
+    with pytest.raises(UserError, match=r"alias \(\*b\)"):
+        parse_overrides(["stages=[&b [x], *b]"])
+
+
+def test_deep_nesting_is_one_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: " + "[" * 5000)
+    assert "nested too deeply" in refusal(str(path))
+    with pytest.raises(UserError, match="nested too deeply"):
+        parse_overrides(["a=" + "[" * 5000])
+
+
+@pytest.mark.parametrize("text", ["epochs", "milestones=[0.5", "a={"])
 def test_a_text_that_is_no_override_is_one_line(text):
     with pytest.raises(UserError, match="--set") as caught:
         parse_overrides([text])

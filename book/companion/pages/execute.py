@@ -5,6 +5,7 @@ anything runs. What is written holds no times, so that two executions of the sam
 """
 
 import ast
+import contextlib
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,36 @@ def execute_notebook(
         notebook = _execute(source, prepared, executed, given)
     _clean(notebook)
     _write(notebook, out)
+
+
+def parse_parameters(texts: Sequence[str]) -> dict[str, object]:
+    """["profile=smoke", "shown_seed=1"] as a dict, of the values that `papermill -p` would give.
+
+    A list of such values in brackets is a list, which papermill takes by its -y alone.
+
+    Raises:
+        UserError: A text without "=".
+    """
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"a parameter is NAME=VALUE; got {text!r}; try -p profile=smoke")
+        if value.startswith("[") and value.endswith("]"):
+            items = value[1:-1].split(",") if value[1:-1].strip() else []
+            given[name.strip()] = [_typed(item.strip()) for item in items]
+        else:
+            given[name.strip()] = _typed(value)
+    return given
+
+
+def _typed(text: str) -> object:
+    if text in ("True", "False", "None"):
+        return ast.literal_eval(text)
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def refresh(names: Sequence[str] = tuple(PAGES)) -> list[Path]:

@@ -1,5 +1,6 @@
 """`dreal reproduce`: a front of the Snakefile, which is the engine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -146,11 +147,15 @@ class _Batch:
         # Our own lock, unlike Snakemake's, is gone when all who hold it have ended.
         command += ["--nolock", "--rerun-incomplete", "--show-failed-logs"]
         command += ["--quiet", "rules", "host"]
-        command += ["--config", *(f"{key}={value}" for key, value in config.items())]
         environment = _environment()
         if self.deadline is not None:
             environment[VARIABLE] = repr(self.deadline)
-        done = subprocess.run(command, env=environment, stdin=self.lock, check=False)
+        with TemporaryDirectory() as folder:
+            # As JSON: --config reads values as YAML, cuts a path at ` #` and makes 10 of `010`.
+            path = Path(folder) / "batch.json"
+            path.write_text(json.dumps(config))
+            command += ["--configfile", str(path)]
+            done = subprocess.run(command, env=environment, stdin=self.lock, check=False)
         status = done.returncode
         return EX_TEMPFAIL if status and self.time_is_up() else status
 

@@ -11,6 +11,7 @@ from synthetic_records import Costs, write_run
 from book.companion.critics import curves, explorer, figures
 from book.companion.pages import execute, footer, page
 from book.companion.pages.catalogue import PAGES, Parameters, check_parameters
+from book.companion.pages.execute import parse_parameters
 from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
 from book.companion.results import network_costs, table_1
@@ -358,3 +359,34 @@ def test_a_notebook_holds_no_logic(name):
     code = [line for line in source.splitlines() if not line.startswith("#")]
     for word in ("def ", "for ", "while ", "try", "if ", "lambda"):
         assert not any(line.lstrip().startswith(word) for line in code), word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "010",
+        "1",
+        "-2",
+        "0.5",
+        "1e3",
+        "nan",
+        "1_000",
+        "True",
+        "true",
+        "None",
+        "",
+        " x ",
+        "a #b",
+        "a: b",
+    ],
+)
+def test_a_parameter_is_what_papermill_makes_of_it(text):
+    from papermill.cli import _resolve_type
+
+    assert repr(parse_parameters([f"a={text}"])["a"]) == repr(_resolve_type(text))
+
+
+def test_a_list_of_parameters():
+    assert parse_parameters(["seeds=[0, 010]", "a=[]"]) == {"seeds": [0, 10], "a": []}
+    with pytest.raises(UserError, match="NAME=VALUE; got 'seeds'"):
+        parse_parameters(["seeds"])

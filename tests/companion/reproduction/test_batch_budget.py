@@ -1,7 +1,10 @@
 """`dreal reproduce` piece by piece: what Snakemake is asked for, in which order, until when."""
 
+import json
+import re
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,14 +22,16 @@ LOCK = object()
 @pytest.fixture
 def asked(monkeypatch):
     """Stands in for Snakemake: a list of (record files asked for, deadline); statuses to give."""
-    asked = SimpleNamespace(calls=[], commands=[], statuses=[], takes=0.0)
+    asked = SimpleNamespace(calls=[], commands=[], configurations=[], statuses=[], takes=0.0)
     now = [time.time()]
 
     def run(command, env, stdin, check):
         assert stdin is LOCK  # else processes of a killed batch would not be waited for
-        files = [word for word in command if word.endswith(".json")]
+        files = [word for word in command if re.search(r"seed\d+\.json$", word)]
         asked.calls.append((files, env.get(VARIABLE)))
         asked.commands.append(command)
+        given = Path(command[command.index("--configfile") + 1])
+        asked.configurations.append(json.loads(given.read_text()))
         now[0] += asked.takes
         return SimpleNamespace(returncode=asked.statuses.pop(0) if asked.statuses else 0)
 
@@ -52,7 +57,7 @@ def test_runs_share_a_gpu_one_by_one(asked, monkeypatch, gpu, jobs, cores, threa
     assert reproduce(**DEFAULTS | {"jobs": jobs}, **SEEDS) == 0
     (command,) = asked.commands
     assert command[command.index("--cores") + 1] == str(cores)
-    assert f"train_threads={threads}" in command
+    assert asked.configurations[0]["train_threads"] == str(threads)
 
 
 def test_with_a_budget_the_runs_come_before_the_book(asked):
