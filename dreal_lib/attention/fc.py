@@ -47,7 +47,16 @@ class PositionLayers(nn.Sequential):
 
 
 class FullyConnectedAttention(Actor):
-    """Base: the arguments, and that nothing is extracted.
+    """Base: nothing is extracted, and the weights keep torch's initialisation."""
+
+    own_initialisation = True
+
+    def extract(self, features: Tensor) -> Tensor:
+        return features
+
+
+class FullyConnectedSpatial(FullyConnectedAttention):
+    """FC-S: a spatial map, (B, 1, H, W).
 
     Args:
         channels: C.
@@ -58,6 +67,8 @@ class FullyConnectedAttention(Actor):
         UserError: A size that cannot be; in the forward pass, features of another size.
     """
 
+    kind = "spatial"
+
     def __init__(
         self,
         channels: int,
@@ -66,37 +77,30 @@ class FullyConnectedAttention(Actor):
         settings: FullyConnectedSettings = AS_PUBLISHED,
     ):
         super().__init__()
-        self.channels, self.size, self.settings = channels, checked_size("FC", size), settings
-
-    def extract(self, features: Tensor) -> Tensor:
-        return features
-
-    def averaged(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> the mean over channels at each position, (B, N)."""
-        refuse_another_size("this FC module", self.size, features)
-        return features.mean(1).flatten(1)
-
-
-class FullyConnectedSpatial(FullyConnectedAttention):
-    """FC-S: a spatial map, (B, 1, H, W)."""
-
-    def __init__(self, channels: int, size: tuple[int, int], **options):
-        super().__init__(channels, size, **options)
-        embedded = self.settings.spatial_input == "embedded"
-        self.embedding = FeatureEmbedding(channels, self.settings) if embedded else nn.Identity()
-        self.positions = PositionLayers(self.size[0] * self.size[1], self.settings)
+        self.size = checked_size("FC-S", size)
+        embedded = settings.spatial_input == "embedded"
+        self.embedding = FeatureEmbedding(channels, settings) if embedded else nn.Identity()
+        self.positions = PositionLayers(size[0] * size[1], settings)
 
     def attend(self, descriptor: Tensor) -> Tensor:
-        logits = self.positions(self.averaged(self.embedding(descriptor)))  # (B, N)
-        return torch.sigmoid(logits).reshape(-1, 1, *self.size)
+        refuse_another_size("this FC-S module", self.size, descriptor)
+        mean = self.embedding(descriptor).mean(1).flatten(1)  # (B, N)
+        return torch.sigmoid(self.positions(mean)).reshape(-1, 1, *self.size)
 
 
 class FullyConnectedChannel(FullyConnectedAttention):
-    """FC-C: a channel map, (B, C). Its weights would fit features of any size."""
+    """FC-C: a channel map, (B, C); fits features of every size.
 
-    def __init__(self, channels: int, size: tuple[int, int], **options):
-        super().__init__(channels, size, **options)
-        self.embedding = FeatureEmbedding(channels, self.settings)
+    Args:
+        channels: C.
+        settings: The open points.
+    """
+
+    kind = "channel"
+
+    def __init__(self, channels: int, *, settings: FullyConnectedSettings = AS_PUBLISHED):
+        super().__init__()
+        self.embedding = FeatureEmbedding(channels, settings)
         self.channel = nn.Linear(self.embedding.width, channels, bias=False)
 
     def attend(self, descriptor: Tensor) -> Tensor:
@@ -104,29 +108,42 @@ class FullyConnectedChannel(FullyConnectedAttention):
 
 
 class FullyConnectedParallel(FullyConnectedAttention):
-    """FC-S//C: one map of full size, (B, C, H, W), of both kinds' product."""
+    """FC-S//C: one map of full size, (B, C, H, W), of both kinds' product.
 
-    def __init__(self, channels: int, size: tuple[int, int], **options):
-        super().__init__(channels, size, **options)
-        self.embedding = FeatureEmbedding(channels, self.settings)
-        self.separate = self.settings.parallel_gate == "separate"
-        self.raw = self.settings.spatial_input == "raw"
+    Args:
+        channels, size, settings: See `FullyConnectedSpatial`, as its errors.
+    """
+
+    kind = "full"
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        settings: FullyConnectedSettings = AS_PUBLISHED,
+    ):
+        super().__init__()
+        self.size = checked_size("FC-S//C", size)
+        self.separate = settings.parallel_gate == "separate"
+        self.raw = settings.spatial_input == "raw"
+        self.embedding = FeatureEmbedding(channels, settings)
         if self.separate and not self.raw:
-            self.spatial_embedding = FeatureEmbedding(channels, self.settings)
-        self.positions = PositionLayers(self.size[0] * self.size[1], self.settings)
+            self.spatial_embedding = FeatureEmbedding(channels, settings)
+        self.positions = PositionLayers(size[0] * size[1], settings)
         self.channel = nn.Linear(self.embedding.width, channels, bias=False)
 
     def attend(self, descriptor: Tensor) -> Tensor:
+        refuse_another_size("this FC-S//C module", self.size, descriptor)
         embedded = self.embedding(descriptor)
-        averaged = self.averaged(self.spatial_input(descriptor, embedded))
-        spatial = self.positions(averaged).reshape(-1, 1, *self.size)
+        mean = self._spatial_input(descriptor, embedded).mean(1).flatten(1)  # (B, N)
+        spatial = self.positions(mean).reshape(-1, 1, *self.size)
         channel = self.channel(embedded.mean((2, 3)))[..., None, None]
         if self.separate:
             return torch.sigmoid(spatial) * torch.sigmoid(channel)
         return torch.sigmoid(spatial * channel)
 
-    def spatial_input(self, features: Tensor, embedded: Tensor) -> Tensor:
-        """What FC-S averages over channels: the features, the shared embedding or its own."""
+    def _spatial_input(self, features: Tensor, embedded: Tensor) -> Tensor:
         if self.raw:
             return features
         return self.spatial_embedding(features) if self.separate else embedded

@@ -16,6 +16,7 @@ Letters: B batch, C channels, H and W height and width; N nodes of D dimensions 
 of theta and phi, m of the embedded relations.
 """
 
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreal_lib.attention.map_size import checked_size, refuse_another_size
+from dreal_lib.attention.recomputed import recomputed
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.settings.rga import RGASettings
 
@@ -44,21 +46,23 @@ def relation_macs(nodes: int, dimensions: int, width: int) -> dict[str, int]:
     }
 
 
+def cheaper_form(nodes: int, dimensions: int, width: int) -> Form:
+    """The form of fewer multiply-accumulates; arguments as `relation_macs`."""
+    macs = relation_macs(nodes, dimensions, width)
+    return min(macs, key=macs.get)
+
+
 def embedded_relations(theta: Tensor, phi: Tensor, weight: Tensor, form: Form) -> Tensor:
     """varphi's convolution of r_i = [R(i, :), R(:, i)] (section 3.2), before its BN.
 
     Args:
         theta, phi: Embedded nodes, (B, d, N).
         weight: W_varphi, (m, 2N): the first half meets R(i, :), the second R(:, i).
-        form: "direct" makes R, as the authors' code does; "factorised" does not; "cheaper" takes
-            the one of fewer multiply-accumulates.
+        form: "direct" makes R, as the authors' code does; "factorised" does not.
 
     Returns:
         (B, m, N).
     """
-    if form == "cheaper":
-        macs = relation_macs(theta.shape[2], theta.shape[1], weight.shape[0])
-        form = min(macs, key=macs.get)
     if form == "direct":
         affinity = theta.mT @ phi  # Eq. 1: R, (B, N, N)
         relations = torch.cat((affinity.mT, affinity), 1)  # r_i in column i, (B, 2N, N)
@@ -83,6 +87,10 @@ class SharedEmbedding(nn.Module):
             embedded = F.linear(nodes.mT, weight.squeeze(2)).mT.contiguous()
         else:
             embedded = F.conv1d(nodes, weight)
+        return self.activated(embedded)
+
+    def activated(self, embedded: Tensor) -> Tensor:
+        """What follows the convolution: BN and ReLU."""
         return F.relu(self.bn(embedded), inplace=True)
 
 
@@ -91,16 +99,24 @@ class RelationEmbedding(nn.Module):
 
     def __init__(self, nodes: int, dimensions: int, s1: int, form: Form):
         super().__init__()
-        inner, self.width, self.form = max(dimensions // s1, 1), max(nodes // s1, 1), form
+        inner, self.width = max(dimensions // s1, 1), max(nodes // s1, 1)
+        self.form = cheaper_form(nodes, inner, self.width) if form == "cheaper" else form
         self.theta = SharedEmbedding(dimensions, inner)
         self.phi = SharedEmbedding(dimensions, inner)
         self.varphi = SharedEmbedding(2 * nodes, self.width)
 
     def forward(self, nodes: Tensor) -> Tensor:
         # (B, D, N) -> (B, N // s1, N)
-        weight = self.varphi.conv.weight.squeeze(2)
-        relations = embedded_relations(self.theta(nodes), self.phi(nodes), weight, self.form)
-        return F.relu(self.varphi.bn(relations), inplace=True)
+        theta, phi = self.theta(nodes), self.phi(nodes)
+        relations = self._embedded(theta, phi)
+        if self.form == "direct":
+            return self.varphi.activated(relations)
+        # Two small products make it again; kept, it would be the largest tensor of the module.
+        with recomputed(relations, partial(self._embedded, theta.detach(), phi.detach())):
+            return self.varphi.activated(relations)
+
+    def _embedded(self, theta: Tensor, phi: Tensor) -> Tensor:
+        return embedded_relations(theta, phi, self.varphi.conv.weight.squeeze(2), self.form)
 
 
 class RelationGraph(nn.Module):

@@ -20,12 +20,14 @@ or `channel` behind them, are
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dreal_lib.attention.actor import Actor
+from dreal_lib.attention.recomputed import recomputed
 from dreal_lib.attention.relations import (
     AS_PUBLISHED,
     ChannelGraph,
@@ -55,6 +57,7 @@ class RelationAttention(nn.Module):
         channels, size, s1, s2, relations, visual, form, settings: See `RelationGraph`.
     """
 
+    own_initialisation = True
     parts: ClassVar[dict[str, type[nn.Module]]]
 
     def __init__(
@@ -82,12 +85,16 @@ class RelationAttention(nn.Module):
                 settings=settings,
             )
             self.add_module(name, made)
-        self.settings = settings
+        self.build(channels, settings)
+
+    def build(self, channels: int, settings: RGASettings) -> None:
+        """Adds what a form needs beside its parts; most need nothing."""
 
 
 class SpatialRelationAttention(RelationAttention, Actor):
     """RGA-S: a spatial map, (B, 1, H, W)."""
 
+    kind = "spatial"
     parts: ClassVar = {"graph": SpatialGraph}
 
     def extract(self, features: Tensor) -> Tensor:
@@ -100,6 +107,7 @@ class SpatialRelationAttention(RelationAttention, Actor):
 class ChannelRelationAttention(SpatialRelationAttention):
     """RGA-C: a channel map, (B, C)."""
 
+    kind = "channel"
     parts: ClassVar = {"graph": ChannelGraph}
 
 
@@ -109,7 +117,7 @@ class SpatialThenChannel(RelationAttention):
     parts: ClassVar = {"spatial": SpatialRelationAttention, "channel": ChannelRelationAttention}
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.channel(self.spatial(features))
+        return _one_then_other(self.spatial, self.channel, features)
 
 
 class ChannelThenSpatial(RelationAttention):
@@ -118,48 +126,50 @@ class ChannelThenSpatial(RelationAttention):
     parts: ClassVar = {"channel": ChannelRelationAttention, "spatial": SpatialRelationAttention}
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.spatial(self.channel(features))
+        return _one_then_other(self.channel, self.spatial, features)
+
+
+def _one_then_other(first: Actor, second: Actor, features: Tensor) -> Tensor:
+    """second(first(features)), of which the features between are not kept in memory."""
+    attention = first.attend(first.extract(features))
+    between = first.recalibrate(features, attention)
+    again = partial(first.recalibrate, features.detach(), attention.detach())
+    with recomputed(between, again):
+        return second(between)
 
 
 class ParallelRelationAttention(RelationAttention, Actor):
-    """RGA-S//C: both maps of the same features, fused to one of full size, (B, C, H, W)."""
+    """RGA-S//C: both maps are made from the same features, then fused.
+
+    By the settings "product" and "mean" they make one map of full size, (B, C, H, W). By
+    "concatenation" there is no such map: the features that each has modulated are brought from 2C
+    channels back to C by a 1x1 convolution, and put in the features' place.
+    """
 
     parts: ClassVar = {"spatial": SpatialGraph, "channel": ChannelGraph}
+
+    def build(self, channels: int, settings: RGASettings) -> None:
+        self.fused_by = settings.parallel_fusion
+        self.kind = "full"
+        if self.fused_by == "concatenation":
+            self.kind = "features"
+            self.fusion = nn.Conv2d(2 * channels, channels, 1, bias=False)
 
     def extract(self, features: Tensor) -> Tensor:
         return features
 
     def attend(self, descriptor: Tensor) -> Tensor:
         spatial, channel = self.spatial(descriptor), self.channel(descriptor)[..., None, None]
-        if self.settings.parallel_fusion == "mean":
+        if self.fused_by == "product":
+            return spatial * channel
+        if self.fused_by == "mean":
             return (spatial + channel) / 2
-        return spatial * channel
+        return self.fusion(torch.cat((descriptor * spatial, descriptor * channel), 1))
 
-
-class ConcatenatedRelationAttention(RelationAttention):
-    """RGA-S//C whose two outputs are concatenated and brought back to C by a 1x1 convolution."""
-
-    parts: ClassVar = {"spatial": SpatialRelationAttention, "channel": ChannelRelationAttention}
-
-    def __init__(self, channels: int, size: tuple[int, int], **options):
-        super().__init__(channels, size, **options)
-        self.fusion = nn.Conv2d(2 * channels, channels, 1, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.fusion(torch.cat((self.spatial(features), self.channel(features)), 1))
-
-
-def parallel_relations(
-    channels: int, size: tuple[int, int], *, settings: RGASettings = AS_PUBLISHED, **options
-) -> RelationAttention:
-    """RGA-S//C in the form that `settings.parallel_fusion` names.
-
-    Args:
-        channels, size, settings, options: See `RelationGraph`.
-    """
-    concatenated = settings.parallel_fusion == "concatenation"
-    made = ConcatenatedRelationAttention if concatenated else ParallelRelationAttention
-    return made(channels, size, settings=settings, **options)
+    def recalibrate(self, features: Tensor, attention: Tensor) -> Tensor:
+        if self.fused_by == "concatenation":
+            return attention
+        return super().recalibrate(features, attention)
 
 
 def load_released(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = "") -> None:

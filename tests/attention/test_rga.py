@@ -1,21 +1,22 @@
 """RGA against a slow reference, node by node; its two forms; the release's state dicts; costs."""
 
+from functools import partial
+
 import pytest
 import slow_rga
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dreal_lib.attention.relations import embedded_relations, relation_macs
+from dreal_lib.attention import relations
+from dreal_lib.attention.relations import cheaper_form, embedded_relations, relation_macs
 from dreal_lib.attention.rga import (
     ChannelRelationAttention,
     ChannelThenSpatial,
-    ConcatenatedRelationAttention,
     ParallelRelationAttention,
     SpatialRelationAttention,
     SpatialThenChannel,
     load_released,
-    parallel_relations,
     released_state,
 )
 from dreal_lib.errors import UserError
@@ -32,7 +33,9 @@ EVERY = {
     **{name: made for name, (made, _) in RELEASED.items()},
     "CS": ChannelThenSpatial,
     "S//C": ParallelRelationAttention,
-    "S//C concatenated": ConcatenatedRelationAttention,
+    "S//C concatenated": partial(
+        ParallelRelationAttention, settings=RGASettings(parallel_fusion="concatenation")
+    ),
 }
 FORMS = ("direct", "factorised")
 # Channels and sizes behind the stages of ResNet-50 at 256x128, whose last stage has stride 1.
@@ -94,7 +97,7 @@ def test_channel_then_spatial_is_the_other_order():
 @pytest.mark.parametrize("fusion", ["product", "mean", "concatenation"])
 def test_parallel_makes_both_maps_of_the_same_features(fusion):
     settings = RGASettings(parallel_fusion=fusion)
-    module = parallel_relations(CHANNELS, SIZE, **RATIOS, settings=settings).double()
+    module = ParallelRelationAttention(CHANNELS, SIZE, **RATIOS, settings=settings).double()
     state, x = state_of(("spatial", "channel")), normal(2, CHANNELS, *SIZE)
     load_released(module, state)
     s, c = slow_rga.spatial_map(x, state, True), slow_rga.channel_map(x, state, True)
@@ -171,7 +174,7 @@ def test_the_cheaper_form_is_the_one_of_fewer_operations(nodes, inner, width):
 
     macs = {form: counted(form) for form in FORMS}
     assert macs == relation_macs(nodes, inner, width)
-    assert counted("cheaper") == min(macs.values())
+    assert macs[cheaper_form(nodes, inner, width)] == min(macs.values())
 
 
 @pytest.mark.parametrize("name", ["S", "C"])
@@ -190,6 +193,24 @@ def test_the_factorised_form_never_holds_n_by_n_numbers(name):
         sizes[form] = max(kept)
     assert sizes["direct"] >= 2 * nodes * nodes
     assert sizes["factorised"] <= 2 * nodes * (nodes // 8)  # W_varphi itself
+
+
+def test_the_backward_pass_makes_the_relations_again_and_moves_no_statistics(monkeypatch):
+    """Once for each of RGA-SC's two maps: what was kept would have been called for by no one."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments[3])
+        return embedded_relations(*arguments)
+
+    monkeypatch.setattr(relations, "embedded_relations", counted)
+    module = SpatialThenChannel(CHANNELS, SIZE, s1=4, s2=3).double()
+    out = module(normal(2, CHANNELS, *SIZE).requires_grad_())
+    moved = {k: v.clone() for k, v in module.state_dict().items()}
+    assert calls == ["factorised"] * 2
+    out.sum().backward()
+    assert calls == ["factorised"] * 4
+    assert all(torch.equal(v, moved[k]) for k, v in module.state_dict().items())
 
 
 @pytest.mark.parametrize("name", EVERY)
