@@ -1,5 +1,6 @@
 """RGA against a slow reference, node by node; its two forms; the release's state dicts; costs."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -235,6 +236,25 @@ def test_channels_last_gives_the_same(name):
     x = normal(2, CHANNELS, *SIZE)
     last = x.to(memory_format=torch.channels_last)
     torch.testing.assert_close(module(last), module(x), rtol=0, atol=1e-13)
+
+
+def test_per_image_gradients_by_torch_func():
+    module = SpatialThenChannel(CHANNELS, SIZE, **RATIOS).double().eval()
+    x = normal(2, CHANNELS, *SIZE).requires_grad_()
+    (expected,) = torch.autograd.grad(module(x).square().sum(), x)
+    for_one = torch.func.grad(lambda image: module(image[None]).square().sum())
+    torch.testing.assert_close(torch.func.vmap(for_one)(x.detach()), expected)
+
+
+def test_mixed_precision_makes_the_relations_again_as_they_were():
+    module, x = SpatialThenChannel(CHANNELS, SIZE, **RATIOS), normal(2, CHANNELS, *SIZE).float()
+    x.requires_grad_()
+    found = []
+    for kept in (nullcontext(), torch.autograd.graph.disable_saved_tensors_hooks("kept")):
+        with torch.autocast("cpu", torch.bfloat16), kept:
+            out = module(x)
+        found.append(torch.autograd.grad(out.float().square().sum(), x)[0])
+    torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
 def test_another_size_names_both_and_the_remedy():
