@@ -150,8 +150,9 @@ class _Batch:
         environment = _environment()
         if self.deadline is not None:
             environment[VARIABLE] = repr(self.deadline)
-        with TemporaryDirectory() as folder:
-            # As JSON: --config reads values as YAML, cuts a path at ` #` and makes 10 of `010`.
+        with TemporaryDirectory(dir=PROJECT_ROOT / "build") as folder:
+            # As JSON: --config reads values as YAML, cuts a path at ` #` and makes 10 of `010`. In
+            # build/, which a cluster's machines see too.
             path = Path(folder) / "batch.json"
             path.write_text(json.dumps(config))
             command += ["--configfile", str(path)]
