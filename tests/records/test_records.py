@@ -12,6 +12,8 @@ from synthetic_records import block_curves, write_run
 
 from dreal_lib import records
 from dreal_lib.errors import UserError
+from dreal_lib.recipes.classification import CLASSIFICATION
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.runtime import atomic, environment
 
 RECIPE = "table_1/se_resnet50_reinforced"
@@ -58,7 +60,7 @@ def test_companions_round_trip(stored):
     pd.testing.assert_frame_equal(
         pd.DataFrame(stored.blocks()), block_curves(seed=3), check_dtype=False, rtol=1e-8
     )
-    assert list(stored.history()) == list(records.HISTORY_COLUMNS)
+    assert list(stored.history()) == list(CLASSIFICATION.history_columns)
     assert stored.figure_data()["right"].tolist() == [True, False]
 
 
@@ -277,15 +279,15 @@ SCORES = {
 def retrieval(tmp_path, stored):
     """A retrieval record with two epochs, of which the second was evaluated."""
     path = records.record_path(tmp_path, "smoke", "omniglot", "table_2/resnet50_baseline", 0)
-    rows = {name: [1.0, 2.0] for name in records.RETRIEVAL_HISTORY_COLUMNS}
+    rows = {name: [1.0, 2.0] for name in RETRIEVAL.history_columns}
     rows |= {name: [np.nan, value] for name, value in SCORES.items()}
     history = records.write_table(
         records.companion_path(path, "history"),
         pd.DataFrame(rows).to_dict("records"),
-        records.RETRIEVAL_HISTORY_COLUMNS,
+        RETRIEVAL.history_columns,
     )
-    judged = records.RetrievalMetrics(epoch=2, **SCORES)
-    facts = records.IdentityFacts(
+    judged = RETRIEVAL.result(epoch=2, **SCORES)
+    facts = RETRIEVAL.data(
         name="made-up",
         fingerprint="f" * 64,
         train_images=40,
@@ -297,7 +299,7 @@ def retrieval(tmp_path, stored):
     same = stored.record.model_dump(exclude={"task", "data", "last", "best", "files"})
     same |= {"recipe": "table_2/resnet50_baseline", "profile": "smoke", "variant": "omniglot"}
     files = records.CompanionFiles(history=history)
-    record = records.RetrievalRecord(
+    record = records.record_type("retrieval")(
         **same | {"seed": 0}, data=facts, last=judged, best=judged, files=files
     )
     records.write_record(record, path)
@@ -306,7 +308,7 @@ def retrieval(tmp_path, stored):
 
 def test_a_retrieval_record_round_trips(retrieval, tmp_path):
     again = records.read_record(retrieval.path)
-    assert isinstance(again, records.RetrievalRecord)
+    assert again.task == "retrieval"
     assert again == retrieval.record
     assert again.last.map_step_pct == 41.25
     found = records.find_records(tmp_path, profile="smoke", variant="omniglot")
@@ -317,7 +319,7 @@ def test_epochs_that_were_not_evaluated_are_empty_cells(retrieval):
     lines = retrieval.path.with_name("seed0.history.csv").read_text().splitlines()
     assert ",,,,,," in lines[1]
     history = pd.DataFrame(retrieval.history())
-    assert tuple(history.columns) == records.RETRIEVAL_HISTORY_COLUMNS
+    assert tuple(history.columns) == RETRIEVAL.history_columns
     assert history[list(SCORES)].iloc[0].isna().all()
     assert history[list(SCORES)].iloc[1].to_dict() == SCORES
 
@@ -358,7 +360,6 @@ def test_a_record_of_schema_1_is_read_as_classification_and_left_as_it_is(stored
     stored.path.write_text(json.dumps(content | {"schema_version": 1}))
     before = stored.path.read_bytes()
     again = records.read_record(stored.path)
-    assert isinstance(again, records.ClassificationRecord)
     assert (again.task, again.schema_version) == ("classification", 3)
     assert again == stored.record
     assert stored.path.read_bytes() == before

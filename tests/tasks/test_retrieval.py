@@ -26,6 +26,7 @@ from dreal_lib.data.identity_batches import evaluation_transform
 from dreal_lib.diagnosis import ranked
 from dreal_lib.errors import Interrupted, UserError
 from dreal_lib.networks.embedding import create_embedding
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.tasks.retrieval import create_learner, identity_facts, open_task
 from dreal_lib.training import runs
 from dreal_lib.training.checkpoints import load_checkpoint
@@ -107,7 +108,6 @@ def refused(call, *said) -> str:
 def test_a_run_leaves_a_whole_record(finished, row):
     stored, folder = finished[row]
     record, recipe = stored.record, tiny_retrieval_recipe(row)
-    assert isinstance(record, records.RetrievalRecord)
     assert (record.task, record.schema_version, record.complete) == ("retrieval", 3, True)
     assert (record.recipe, record.recipe_hash) == (recipe.name, recipe.hash)
     assert record.settings == recipe.model_dump(mode="json")
@@ -116,7 +116,7 @@ def test_a_run_leaves_a_whole_record(finished, row):
     assert (facts.name, facts.train_images, facts.train_identities) == ("tiny", 16, 4)
     assert (facts.query_images, facts.gallery_images, facts.cameras) == (6, 7, 2)  # junk left out
     history = pd.DataFrame(stored.history())
-    assert tuple(history.columns) == records.RETRIEVAL_HISTORY_COLUMNS
+    assert tuple(history.columns) == RETRIEVAL.history_columns
     assert history.epoch.tolist() == [1, 2]
     assert history.learning_rate.tolist() == pytest.approx(
         [recipe.learning_rate, recipe.learning_rate / 10]
@@ -295,7 +295,7 @@ def test_a_continued_adam_run_equals_an_uninterrupted_one(train, row):
     resumed, folder = train(row, **changes)
     one, two = (load_checkpoint(f / runs.WEIGHTS)[0] for f in (whole_folder, folder))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    kept = [c for c in records.RETRIEVAL_HISTORY_COLUMNS if "second" not in c]
+    kept = [c for c in RETRIEVAL.history_columns if "second" not in c]
     assert pd.DataFrame(resumed.history())[kept].equals(pd.DataFrame(whole.history())[kept])
     if row == ROWS[2]:
         assert pd.DataFrame(resumed.blocks()).equals(pd.DataFrame(whole.blocks()))

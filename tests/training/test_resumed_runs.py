@@ -150,7 +150,7 @@ def test_a_checkpoint_that_goes_away_meanwhile_starts_no_other_training(start, f
     def lose(line):
         raise AssertionError(line)
 
-    opened = runs.OPENERS["retrieval"]
+    opened = runs.open_task
 
     def lost(*arguments, **options):
         for path in run.glob("*.safetensors"):
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_goes_away_meanwhile_starts_no_other_training(start, f
         return opened(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(runs.OPENERS, "retrieval", lost)
+        patch.setattr(runs, "open_task", lost)
         with pytest.raises(UserError, match="went away while the run was being opened") as caught:
             start(CLEAN, recipe=recipe, note=lose)
     assert "\n" not in str(caught.value)

@@ -28,18 +28,15 @@ from book.companion.text.differences import (
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.paired import Difference, paired_difference
-from dreal_lib.comparison.rows import Epoch, Metric
+from dreal_lib.comparison.rows import Epoch
 from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.records import Record, StoredRecord
 
-SCORES: dict[Metric, str] = {
-    "rank1_pct": "Rank-1",
-    "map_step_pct": "mAP (step sum)",
-    "map_trapezoid_pct": "mAP (trapezoid)",
-    "minp_pct": "mINP",
-}
-JUDGED: tuple[Metric, ...] = ("rank1_pct", "map_step_pct")
+SHOWN = ("rank1_pct", "map_step_pct", "map_trapezoid_pct", "minp_pct")
+SCORES = {name: RETRIEVAL.metric(name).title for name in SHOWN}
+JUDGED = ("rank1_pct", "map_step_pct")
 
 OVERVIEW_CAPTION = (
     "At other scales: Rank-1 and mAP of the last epoch in per cent, mean ± sample standard "
