@@ -17,6 +17,7 @@ from dreal_lib.errors import UserError
 from dreal_lib.recipes import TASKS
 from dreal_lib.recipes.schema import Positive, Recipe
 from dreal_lib.recipes.task_facts import DataFacts, Metric, TaskFacts
+from dreal_lib.records.arrays import Array
 from dreal_lib.tasks.task import Task
 
 
@@ -103,6 +104,7 @@ def open_task(recipe, root: Path, cache, device, seed=0, workers=4, decode_on_de
         Pictures(recipe, seed),
         validate,
         lambda: {"corners/weights": model[2].weight.detach().numpy()},
+        (Array("corners/weights", "4 12", "float32", "of each corner's score", always=True),),
         facts,
     )
 

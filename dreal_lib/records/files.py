@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import task_facts
+from dreal_lib.records.arrays import FigureData
 from dreal_lib.records.companions import Table, check_companions, read_figure_data, read_table
 from dreal_lib.records.schema import (
     BLOCK_COLUMNS,
@@ -56,8 +57,8 @@ class StoredRecord:
             )
         return read_table(self.path, self.record.files.blocks, BLOCK_COLUMNS)
 
-    def figure_data(self) -> dict[str, np.ndarray]:
-        """The arrays that figures are drawn from, by name; nothing is unpickled.
+    def figure_data(self) -> FigureData:
+        """The arrays that figures are drawn from, by name (`dreal_lib.records.arrays`).
 
         Raises:
             UserError: If the run left none or the file cannot be read.

@@ -21,6 +21,7 @@ from dreal_lib.diagnosis.localization import can_explain, localize
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes.classification import ClassFacts, ClassificationRecipe
+from dreal_lib.records.arrays import CLASS_TITLES, OF_CLASSIFICATION
 from dreal_lib.runtime.modes import autocast
 from dreal_lib.runtime.seeding import derived_generator, seed_initialisation
 from dreal_lib.tasks.task import Task
@@ -77,7 +78,7 @@ def open_task(
         val_images=len(images.val),
         classes=len(images.classes),
     )
-    return Task(learner, train, validate, figure_data, facts, note)
+    return Task(learner, train, validate, figure_data, OF_CLASSIFICATION, facts, note)
 
 
 def open_batches(
@@ -156,4 +157,4 @@ def _localized(
     crops = Crops(recipe.image_size, recipe.resize)
     objects = open_objects(split, crops, squared=recipe.decoded_cache)
     found = localize(model, val.epoch(), objects, steps=PERTURBATION_STEPS)
-    return found.arrays() | {"titles": np.array(images.titles)}
+    return found.arrays() | {CLASS_TITLES: np.array(images.titles)}

@@ -15,6 +15,7 @@ from dreal_lib.diagnosis import ranked
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import create_embedding, embed_all
 from dreal_lib.recipes.retrieval import RETRIEVAL, IdentityFacts, RetrievalRecipe
+from dreal_lib.records.arrays import OF_RETRIEVAL
 from dreal_lib.retrieval.ranking import Retrieval, evaluate
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.modes import autocast
@@ -70,12 +71,13 @@ def open_task(
             test["query"],
             test["gallery"],
             ranked.Features(query, gallery),
+            retrieve(images, query, gallery, recipe.retrieval.metric),
             facts.fingerprint,
             recipe.retrieval.metric,
         )
 
     facts = identity_facts(images)
-    return Task(learner, train, validate, figure_data, facts)
+    return Task(learner, train, validate, figure_data, OF_RETRIEVAL, facts)
 
 
 def open_batches(

@@ -18,6 +18,7 @@ from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.recipes import Recipe, task_facts
 from dreal_lib.recipes.task_facts import DataFacts
+from dreal_lib.records.arrays import Array
 
 
 class Batches(Protocol):
@@ -39,6 +40,7 @@ class Task:
             judgement in any case; returns the epoch's metrics by name (`TaskFacts.metrics`), or
             nothing where none is due.
         figure_data: Arrays that figures are drawn from, by name; called once, after training.
+        arrays: What `figure_data` may return, see `dreal_lib.records.arrays`.
         facts: What the record says of the data.
         note: A line for the user, or "".
     """
@@ -47,6 +49,7 @@ class Task:
     train: Batches
     validate: Callable[[int | None], dict[str, float]]
     figure_data: Callable[[], dict[str, np.ndarray]]
+    arrays: tuple[Array, ...]
     facts: DataFacts
     note: str = ""
 

@@ -150,7 +150,7 @@ def _write_companions(
     if progress.blocks:
         blocks = records.write_table(beside("blocks"), progress.blocks, records.BLOCK_COLUMNS)
     if complete:
-        figures = records.write_figure_data(beside("figure_data"), task.figure_data())
+        figures = records.write_figure_data(beside("figure_data"), task.figure_data(), task.arrays)
     return records.CompanionFiles(
         history=records.write_table(beside("history"), progress.history, columns),
         blocks=blocks,

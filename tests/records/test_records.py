@@ -14,6 +14,18 @@ from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes.classification import CLASSIFICATION
 from dreal_lib.recipes.retrieval import RETRIEVAL
+from dreal_lib.records.arrays import (
+    BOXES,
+    CLASS_LABELS,
+    MAP_MEAN,
+    MAP_VARIANCE,
+    OF_CLASSIFICATION,
+    OF_RETRIEVAL,
+    REWARDS,
+    RIGHT,
+    FigureData,
+    check_figure_data,
+)
 from dreal_lib.runtime import atomic, environment
 
 RECIPE = "table_1/se_resnet50_reinforced"
@@ -170,6 +182,59 @@ def test_nothing_is_unpickled(tmp_path, stored):
     record = stored.record.model_copy(update={"files": files})
     with pytest.raises(UserError, match=r"hostile\.npz is not readable figure data"):
         records.StoredRecord(record, tmp_path / "seed0.json").figure_data()
+
+
+@pytest.fixture
+def kept():
+    """Arrays of a run of class recognition, as declared."""
+    return {
+        RIGHT: np.zeros(5, bool),
+        CLASS_LABELS: np.zeros(5, np.int16),
+        REWARDS: np.zeros((5, 2), np.float16),
+        MAP_MEAN.of("layer1.0.spatial"): np.zeros((4, 4), np.float32),
+        MAP_MEAN.of("layer2.0"): np.zeros(8, np.float32),
+        MAP_VARIANCE.of("layer2.0"): np.zeros(8, np.float32),
+        BOXES: np.zeros((5, 4), np.int16),
+    }
+
+
+def test_what_is_kept_is_what_is_declared(kept):
+    check_figure_data(kept, OF_CLASSIFICATION)
+    assert sorted(MAP_MEAN.parts_in(kept)) == ["layer1.0.spatial", "layer2.0"]
+    assert MAP_MEAN.of("layer2.0") == "attention/layer2.0/mean"
+    for table in (OF_CLASSIFICATION, OF_RETRIEVAL):
+        fitting = {name.of("x") for name in table}
+        assert len(fitting) == len(table)
+        assert all(sum(other.fits(name) for other in table) == 1 for name in fitting)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"notes": np.zeros(1)}, "figure data 'notes' are declared nowhere"),
+        ({REWARDS: np.zeros((5, 2))}, "'rewards' is float64, not float16"),
+        ({REWARDS: np.zeros(5, np.float16)}, r"'rewards' has shape \(5,\), not \(N M\)"),
+        ({CLASS_LABELS: np.zeros(6, np.int16)}, "has N = 6, where other arrays have N = 5"),
+        ({BOXES: np.zeros((5, 3), np.int16)}, r"has shape \(5, 3\), not \(N 4\)"),
+        ({MAP_VARIANCE.of("layer2.0"): np.zeros(9, np.float32)}, "C = 9, where .* C = 8"),
+        ({RIGHT: None}, "'right' .predicted right. are missing"),
+    ],
+)
+def test_what_is_not_as_declared_is_refused_in_one_line(kept, change, said):
+    wrong = {name: array for name, array in (kept | change).items() if array is not None}
+    with pytest.raises(UserError, match=said) as refused:
+        check_figure_data(wrong, OF_CLASSIFICATION)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_array_taken_by_its_name_is_there_and_as_declared(tmp_path):
+    data = FigureData({"right": np.zeros(3), "labels": np.zeros(3, np.int16)}, tmp_path / "x.json")
+    assert data[CLASS_LABELS].shape == (3,)
+    assert data.get(REWARDS) is None
+    with pytest.raises(UserError, match=r"right of record .*x\.json is float64, not bool; run its"):
+        data[RIGHT]
+    with pytest.raises(UserError, match=r"rewards \(bypass reward.*\) is missing in .*x\.json"):
+        data[REWARDS]
 
 
 def test_find_records_selects(tmp_path):

@@ -33,6 +33,7 @@ from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
 from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.records import Record, StoredRecord
+from dreal_lib.records.arrays import AVERAGE_PRECISION, QUERY_PLACE
 
 SHOWN = ("rank1_pct", "map_step_pct", "map_trapezoid_pct", "minp_pct")
 SCORES = {name: RETRIEVAL.metric(name).title for name in SHOWN}
@@ -259,14 +260,14 @@ def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | Non
     """
     runs = (first, second)
     arrays = [run.figure_data() for run in runs]
-    if not all("queries/average_precision" in found for found in arrays):
+    if not all(AVERAGE_PRECISION in found for found in arrays):
         return None
-    places = [found["queries/place"] for found in arrays]
+    places = [found[QUERY_PLACE] for found in arrays]
     if not np.array_equal(*places):
         raise UserError(
             f"{first.path} and {second.path} were judged by other queries; run both again"
         )
-    before, after = (found["queries/average_precision"].astype(float) for found in arrays)
+    before, after = (found[AVERAGE_PRECISION].astype(float) for found in arrays)
     return 100 * (after - before)
 
 
