@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from slow_reference import slow_ranking, slow_retrieval
+from synthetic_retrieval import figure_arrays
 from tiny_identities import (
     read_index,
     tiny_retrieval_recipe,
@@ -76,14 +77,14 @@ def finished(data, tmp_path_factory):
     """Of each row a finished run: (stored record, run folder); the reinforced with figure data."""
     made = {"resnet50_reinforced": run(ROWS[2], data, tmp_path_factory.mktemp(ROWS[2]))}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranked, "figure_arrays", lambda *_: {})
+        patch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
         return made | {row: run(row, data, tmp_path_factory.mktemp(row)) for row in ROWS[:2]}
 
 
 @pytest.fixture
 def train(data, tmp_path, monkeypatch):
     """Function that runs a row on the tiny set, without figure data: (stored record, folder)."""
-    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: {})
+    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
 
     def make(row="resnet50_reinforced", *, root=data, folder="here", **options):
         return run(row, root, tmp_path / folder, **options)

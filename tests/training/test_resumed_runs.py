@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from synthetic_retrieval import figure_arrays
 from tiny_identities import tiny_retrieval_recipe, write_tiny_identities
 from tiny_images import tiny_recipe, write_tiny_set
 
@@ -39,7 +40,7 @@ def stop_after(epoch, step):
 @pytest.fixture
 def start(data, tmp_path, monkeypatch):
     """Function that starts a run by the code of a commit: the record, or None if it was stopped."""
-    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: {})
+    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
 
     def make(git, *, stop=None, folder="run", recipe=None, note=lambda text: None):
         monkeypatch.setattr("dreal_lib.runtime.environment.git_facts", lambda root: git)

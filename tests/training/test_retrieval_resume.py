@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from synthetic_retrieval import figure_arrays
 from tiny_identities import tiny_retrieval_recipe, write_tiny_identities
 
 from dreal_lib import records
@@ -60,7 +61,7 @@ def train(tmp_path_factory):
         return load_checkpoint(folder / "run" / CHECKPOINT), stored
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranked, "figure_arrays", lambda *_: {})
+        patch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
         yield make
 
 
