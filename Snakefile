@@ -16,7 +16,7 @@ from book.companion.reproduction.backlog import rows_of, tasks_of
 from book.companion.reproduction.dependencies import files_of_a_page, files_of_a_run, files_reached, rows_of_records
 from book.companion.pages.catalogue import PAGES
 from book.companion.reproduction.planned_runs import PlannedRuns
-from dreal_lib.recipes import task_of
+from dreal_lib.recipes import TASKS, task_of
 from dreal_lib.records import scale_name
 from snakemake.logging import logger
 
@@ -25,10 +25,7 @@ VARIANT = config.get("variant") or None
 SEEDS = list(dict.fromkeys(str(config.get("seeds", "0")).split(",")))
 SCALE = scale_name(PROFILE, VARIANT)
 # Each task learns from rendered images of its own; a set that is given fits one of them.
-RENDERED = {
-    "classification": Path("build/data/embedded"),
-    "retrieval": Path("build/data/embedded-figures"),
-}
+RENDERED = {task: Path("build/data", facts.rendered) for task, facts in TASKS.items()}
 GIVEN = Path(config["data"]) if config.get("data") else None
 DATA = {task: GIVEN for task in tasks_of(GIVEN)} if GIVEN else RENDERED
 ROWS = rows_of(config.get("rows", "pair"), GIVEN)
@@ -64,15 +61,15 @@ def sources_hash(row: str) -> str:
     """Names a run's folder, so that a checkpoint is continued only by the code that wrote it."""
     files = [Path(file) for file in sources(row)]
     if DATA is RENDERED:
-        files += [Path(file) for file in generator(task_of(row))]
+        files += [Path(file) for file in generator(RENDERED[task_of(row)].name)]
     elif (given := DATA[task_of(row)] / "manifest.json").exists():
         files.append(given)
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
-def generator(task: str) -> list[str]:
-    """The code that renders a task's images."""
-    script = RENDERED[task].name.replace("-", "_") + ".py"
+def generator(images: str) -> list[str]:
+    """The code that renders a set of images."""
+    script = images.replace("-", "_") + ".py"
     return of_project(files_reached(Path.cwd() / "data_prep" / script))
 
 
@@ -107,29 +104,18 @@ rule all:
 
 # Not this shell's standard input, which holds a batch's lock (book/companion/reproduction/one_batch.py): rendering
 # processes do not end by themselves if the one that started them is killed.
-rule rendered_objects:
+rule rendered:
     input:
-        generator("classification"),
+        lambda w: generator(w.images),
     output:
-        "build/data/embedded/manifest.json",
+        "build/data/{images}/manifest.json",
+    wildcard_constraints:
+        images="|".join(folder.name for folder in RENDERED.values()),
     threads: workflow.cores or 1
     log:
-        "build/logs/embedded.log",
+        "build/logs/{images}.log",
     shell:
-        "rm -rf build/data/embedded && dreal prepare embedded build/data/embedded"
-        " --workers {threads} < /dev/null > {log} 2>&1"
-
-
-rule rendered_figures:
-    input:
-        generator("retrieval"),
-    output:
-        "build/data/embedded-figures/manifest.json",
-    threads: workflow.cores or 1
-    log:
-        "build/logs/embedded-figures.log",
-    shell:
-        "rm -rf build/data/embedded-figures && dreal prepare embedded-figures build/data/embedded-figures"
+        "rm -rf build/data/{wildcards.images} && dreal prepare {wildcards.images} build/data/{wildcards.images}"
         " --workers {threads} < /dev/null > {log} 2>&1"
 
 

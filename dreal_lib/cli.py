@@ -190,9 +190,9 @@ def evaluate(
       dreal evaluate build/runs/smoke/table_1/se_resnet50_baseline/seed0/weights.safetensors
       --data build/data/embedded
     """
+    from dreal_lib.recipes import metric
     from dreal_lib.training import runs
-    from dreal_lib.training.display import metric_text
 
     found = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
     for name, value in found.items():
-        typer.echo(metric_text(name, value))
+        typer.echo(metric(name).text(value))

@@ -31,7 +31,6 @@ from dreal_lib.training.checkpoints import save_checkpoint
 from dreal_lib.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-METRICS = ("top1_error_pct", "top5_error_pct", "val_loss")
 ROWS = {
     "se": ("se_resnet50_reinforced", {}),
     "cbam": ("cbam_resnet101_reinforced", {"dreal": {"bypass_draw": "epoch"}}),
@@ -75,7 +74,7 @@ def parts_of(name: str):
 def trainer_of(name: str, folder: Path, listen=None) -> Trainer:
     recipe, learner, train, val = parts_of(name)
     trainer = Trainer(
-        learner, recipe, train, lambda _: asdict(evaluate(learner.actor, val.part())), METRICS,
+        learner, recipe, train, lambda _: asdict(evaluate(learner.actor, val.part())),
         folder,
     )  # fmt: skip
     if listen is not None:

@@ -371,6 +371,7 @@ def slow_retrieval(
 ) -> dict[str, object]:
     """Walks down every ranking, counting; distances[q][g]; the protocol of the re-id data sets."""
     cmc, steps, trapezoids, penalties, rankings = [0] * len(gallery_ids), [], [], [], []
+    queries, first_ranks = [], []
     for q, row in enumerate(distances):
         ranking = []
         for g in sorted(range(len(gallery_ids)), key=lambda g, row=row: (row[g], g)):
@@ -396,6 +397,8 @@ def slow_retrieval(
                 hardest = n
             trapezoid += (recall - old_recall) * (old_precision + precision) / 2
             old_recall, old_precision = recall, precision
+        queries.append(q)
+        first_ranks.append(right.index(True) + 1)
         steps.append(step)
         trapezoids.append(trapezoid)
         penalties.append(sum(right) / hardest)
@@ -406,6 +409,9 @@ def slow_retrieval(
         "map_trapezoid": sum(trapezoids) / valid if valid else None,
         "minp": sum(penalties) / valid if valid else None,
         "valid_queries": valid,
+        "queries": queries,
+        "first_ranks": first_ranks,
+        "average_precisions": steps,
         "rankings": rankings,
     }
 

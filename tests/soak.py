@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
@@ -67,8 +68,7 @@ def train(cached: CachedSet, folder: Path, seed: int) -> str:
     learner = create_learner(recipe, 3, CPU, seed)
 
     def judge(_: int) -> dict[str, float]:
-        found = evaluate(learner.actor, val.epoch())
-        return {name: getattr(found, name) for name in METRICS}
+        return asdict(evaluate(learner.actor, val.epoch()))
 
     with locked(folder), open(folder / "log", "a") as log:
 
@@ -76,7 +76,7 @@ def train(cached: CachedSet, folder: Path, seed: int) -> str:
             print(word.split()[0], file=log, flush=True)
 
         trainer = Trainer(
-            learner, recipe, source, judge, METRICS, folder, seed,
+            learner, recipe, source, judge, folder, seed,
             listener=lambda progress, steps, row: say("epoch" if row else "step"),
             pace=Pace(checkpoint_minutes=1e-9),
             note=lambda text: say("refused"),
@@ -88,9 +88,6 @@ def train(cached: CachedSet, folder: Path, seed: int) -> str:
     for name, tensor in sorted(learner.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-METRICS = ("top1_error_pct", "top5_error_pct", "val_loss")
 
 
 def begin(cached: CachedSet, folder: Path, seed: int, moment: str | None, after: int) -> int:

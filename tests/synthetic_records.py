@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dreal_lib import records
+from dreal_lib.recipes.classification import CLASSIFICATION
 
 MAPS = ("layer1.0", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0")
 
@@ -86,7 +87,7 @@ def write_run(
     for place, result in enumerate(results.values()):
         result |= {"top1_error_pct": top1[place], "top5_error_pct": top5[place]}
     results |= {name: changes[name] for name in results if name in changes}
-    columns = records.HISTORY_COLUMNS
+    columns = CLASSIFICATION.history_columns
     files = records.CompanionFiles(
         history=records.write_table(
             companion(path, "history"),
@@ -145,6 +146,6 @@ def write_run(
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }
-    record = records.ClassificationRecord.model_validate(fields | changes)
+    record = records.record_type("classification").model_validate(fields | changes)
     records.write_record(record, path)
     return record

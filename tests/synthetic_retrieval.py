@@ -8,6 +8,7 @@ from synthetic_records import history
 
 from book.companion.results.retrieval_rows import recipe_of
 from dreal_lib import records
+from dreal_lib.recipes.retrieval import RETRIEVAL
 
 QUERIES, KEPT, FIRST, MAP = 8, 6, 10, (4, 2)
 DATA = {
@@ -69,7 +70,7 @@ def write_retrieval(
     path = records.record_path(root, profile, variant, recipe, seed)
     results = {"last": scores(rank1, mean_ap, 4), "best": scores(rank1 + 1, mean_ap + 1, 3)}
     results |= {name: changes[name] for name in results if name in changes}
-    columns = records.HISTORIES["retrieval"]
+    columns = RETRIEVAL.history_columns
     network = "resnet50" if method == "baseline" else "cbam_resnet50"
     files = records.CompanionFiles(
         history=records.write_table(
@@ -110,6 +111,6 @@ def write_retrieval(
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }  # fmt: skip
-    record = records.RetrievalRecord.model_validate(fields | changes)
+    record = records.record_type("retrieval").model_validate(fields | changes)
     records.write_record(record, path)
     return record

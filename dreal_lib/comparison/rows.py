@@ -10,18 +10,9 @@ from typing import Literal
 
 from dreal_lib.comparison.paired import Difference, Summary, _difference, summarise
 from dreal_lib.errors import UserError
-from dreal_lib.records import Record, StoredRecord, scale_name
+from dreal_lib.records import Epoch, Record, StoredRecord, scale_name
 
 METHODS = ("baseline", "reinforced")
-Metric = Literal[
-    "top1_error_pct",
-    "top5_error_pct",
-    "rank1_pct",
-    "map_step_pct",
-    "map_trapezoid_pct",
-    "minp_pct",
-]
-Epoch = Literal["last", "best"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +36,11 @@ class Row:
     def seeds(self) -> list[int]:
         return [run.record.seed for run in self.runs]
 
-    def values(self, metric: Metric, epoch: Epoch = "last") -> dict[int, float]:
-        """A metric of the last or best epoch, by seed."""
-        return {run.record.seed: getattr(getattr(run.record, epoch), metric) for run in self.runs}
+    def values(self, metric: str, epoch: Epoch = "last") -> dict[int, float]:
+        """A metric of the last or best epoch, by seed; errors as `Record.metric`'s."""
+        return {run.record.seed: run.record.metric(metric, epoch) for run in self.runs}
 
-    def summary(self, metric: Metric, epoch: Epoch = "last") -> Summary | None:
+    def summary(self, metric: str, epoch: Epoch = "last") -> Summary | None:
         return summarise(list(self.values(metric, epoch).values()))
 
 
@@ -79,12 +70,12 @@ class NetworkComparison:
             return []
         return sorted(set(self.baseline.seeds) & set(self.reinforced.seeds))
 
-    def differences(self, metric: Metric, epoch: Epoch = "last") -> dict[int, float]:
+    def differences(self, metric: str, epoch: Epoch = "last") -> dict[int, float]:
         """Reinforced minus baseline, by seed; empty where the two cannot be paired."""
         first, second = (row.values(metric, epoch) for row in (self.baseline, self.reinforced))
         return {seed: second[seed] - first[seed] for seed in self.seeds}
 
-    def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
+    def difference(self, metric: str, epoch: Epoch = "last") -> Difference | None:
         """The paired difference, or None where the two cannot be paired."""
         return _difference(list(self.differences(metric, epoch).values()))
 
@@ -123,7 +114,7 @@ class ScaleComparison:
         most = max((len(network.seeds) for network in self.networks), default=0)
         return tuple(n for n in self.networks if most and len(n.seeds) == most)
 
-    def difference(self, metric: Metric, epoch: Epoch = "last") -> Difference | None:
+    def difference(self, metric: str, epoch: Epoch = "last") -> Difference | None:
         """The difference averaged over `averaged`, seed by seed, over seeds that all of them have.
 
         None without a pair.

@@ -24,6 +24,15 @@ from dreal_lib.actor_critic.counterfactual import (
     units_of,
 )
 from dreal_lib.actor_critic.reward import log_probabilities, logits_of, predicted_right
+from dreal_lib.records.arrays import (
+    CLASS_LABELS,
+    MAP_BETWEEN,
+    MAP_MEAN,
+    MAP_VARIANCE,
+    REWARD_BLOCKS,
+    REWARDS,
+    RIGHT,
+)
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.modes import evaluation_mode
 
@@ -149,28 +158,24 @@ class Diagnosis:
     labels: list[Tensor] = field(default_factory=list)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name.
-
-        attention/<map>/mean, /variance and /between_class_variance, each in the map's shape;
-        rewards (N, M) and reward_blocks (M,) if there are any; right (N,), labels (N,).
-        """
+        """By name; rewards and their blocks if there are any."""
         named: dict[str, np.ndarray] = {}
         for name, moments in self.moments.items():
             between = self.class_means[name].between_class_variance()
             statistics = {
-                "mean": moments.mean,
-                "variance": moments.variance,
-                "between_class_variance": between.reshape(moments.mean.shape),
+                MAP_MEAN: moments.mean,
+                MAP_VARIANCE: moments.variance,
+                MAP_BETWEEN: between.reshape(moments.mean.shape),
             }
             for statistic, value in statistics.items():
                 array = value.squeeze(0) if value.dim() == 3 else value  # (1, H, W) -> (H, W)
-                named[f"attention/{name}/{statistic}"] = array.float().cpu().numpy()
+                named[statistic.of(name)] = array.float().cpu().numpy()
         if self.rewards:
             columns = [torch.cat(parts).cpu().numpy() for parts in self.rewards.values()]
-            named["rewards"] = np.stack(columns, axis=1).astype(np.float16)
-            named["reward_blocks"] = np.array(list(self.rewards), dtype=np.str_)
-        named["right"] = torch.cat(self.right).cpu().numpy()
-        named["labels"] = torch.cat(self.labels).cpu().numpy().astype(np.int16)
+            named[REWARDS] = np.stack(columns, axis=1).astype(np.float16)
+            named[REWARD_BLOCKS] = np.array(list(self.rewards), dtype=np.str_)
+        named[RIGHT] = torch.cat(self.right).cpu().numpy()
+        named[CLASS_LABELS] = torch.cat(self.labels).cpu().numpy().astype(np.int16)
         return named
 
 

@@ -36,6 +36,14 @@ from dreal_lib.diagnosis.map_scores import (
     pointing,
 )
 from dreal_lib.errors import UserError, unknown_choice
+from dreal_lib.records.arrays import (
+    BOX_SHARE,
+    BOXES,
+    HEAT_MAPS,
+    HEAT_SETTINGS,
+    OBJECT_SHARE,
+    SCORE,
+)
 from dreal_lib.runtime.modes import evaluation_mode
 
 METHODS = {
@@ -197,16 +205,13 @@ class Localization:
         return int((~self.cam.any((1, 2))).sum())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """For the figure data: cam/maps, cam/settings (JSON), localization/<score>.
-
-        With objects also cam/boxes, cam/box_share and cam/object_share.
-        """
-        named = {"cam/maps": self.cam, "cam/settings": np.array(json.dumps(self.settings))}
+        """By name; what is known of objects if there are any."""
+        named = {HEAT_MAPS: self.cam, HEAT_SETTINGS: np.array(json.dumps(self.settings))}
         if self.settings["objects"]:
-            named["cam/boxes"] = self.boxes
-            named["cam/box_share"] = self.box_share.astype(np.float16)
-            named["cam/object_share"] = self.object_share.astype(np.float16)
-        scores = {f"localization/{k}": v.astype(np.float16) for k, v in self.scores.items()}
+            named[BOXES] = self.boxes
+            named[BOX_SHARE] = self.box_share.astype(np.float16)
+            named[OBJECT_SHARE] = self.object_share.astype(np.float16)
+        scores = {SCORE.of(k): v.astype(np.float16) for k, v in self.scores.items()}
         return named | scores
 
 

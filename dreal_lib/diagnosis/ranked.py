@@ -7,7 +7,8 @@ Two kinds of heat maps (`dreal_lib.diagnosis.embedding_cam`) are made, both by t
 - of the drawn pairs, a query and one match of it: these are the same in all runs, so the share of
   a map that lies on the figure's mask can be compared pair by pair.
 
-Letters: V valid queries, S kept queries, P pairs, G gallery, D embedding, h, w cells of a map.
+Names, shapes and types of what is kept stand in `dreal_lib.records.arrays`. Letters: S kept
+queries, R places of a list, P pairs, G gallery, D embedding, h, w cells of a map.
 """
 
 import json
@@ -28,8 +29,28 @@ from dreal_lib.diagnosis.localization import LAYER, can_explain
 from dreal_lib.diagnosis.map_scores import energy
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import EmbeddingNet
-from dreal_lib.retrieval.ranking import Task, topk
-from dreal_lib.retrieval.similarity import Similarity
+from dreal_lib.records.arrays import (
+    AVERAGE_PRECISION,
+    FIRST_RANK,
+    HEAT_SETTINGS,
+    KEPT_CAMERA,
+    KEPT_IDENTITY,
+    KEPT_MATCHES,
+    KEPT_PLACE,
+    MASK_SHARE,
+    PAIR_ENERGY,
+    PAIR_GALLERY,
+    PAIR_QUERY,
+    QUERY_HEAT,
+    QUERY_PLACE,
+    TOP,
+    TOP_CAMERA,
+    TOP_HEAT,
+    TOP_IDENTITY,
+    TOP_RIGHT,
+    TOP_SIMILARITY,
+)  # fmt: skip
+from dreal_lib.retrieval.ranking import Retrieval, topk
 
 FIRST = 10  # gallery images of a ranked list
 
@@ -42,56 +63,19 @@ class Features:
     gallery: Tensor
 
 
-def checked(images: IdentitySet, features: Features, metric: str) -> Task:
-    """What `dreal_lib.retrieval.ranking` is to rank of a set and its features; errors as there."""
-    return Task.checked(*_sides(images, features), metric)
-
-
-def _sides(images: IdentitySet, features: Features) -> tuple:
-    query, gallery = images.query, images.gallery
-    identities = (query.identities, gallery.identities)
-    return (features.query, features.gallery, *identities, query.cameras, gallery.cameras)
-
-
-def scores_by_query(task: Task, metric: str) -> dict[str, np.ndarray]:
-    """Rank of the first match and step-sum average precision of each valid query.
-
-    Returns:
-        queries/place (V,) int32, queries/first_rank (V,) int32, from 1, and
-        queries/average_precision (V,) float32, from 0 to 1.
-    """
-    scores = Similarity(task.queries, task.gallery, metric)
-    valid = task.valid_queries()
-    first, precision = [], []
-    for index in task.blocks(valid):
-        row, column, ranked = task.same_id(index)
-        block = task.without_own_camera(scores.rows(index), row, column, ranked)
-        order = block.argsort(dim=1, descending=True, stable=True)
-        places = torch.arange(1, order.shape[1] + 1, device=order.device).expand_as(order)
-        ranks = torch.empty_like(order).scatter_(1, order, places)
-        row, ranks = row[ranked].cpu().numpy(), ranks[row[ranked], column[ranked]].cpu().numpy()
-        for number in range(len(index)):
-            own = np.sort(ranks[row == number])
-            first.append(own[0])
-            precision.append(np.mean(np.arange(1, len(own) + 1) / own))
+def scores_by_query(scores: Retrieval) -> dict[str, np.ndarray]:
+    """Rank of the first match and step-sum average precision of each valid query, by name."""
     return {
-        "queries/place": valid.astype(np.int32),
-        "queries/first_rank": np.array(first, dtype=np.int32),
-        "queries/average_precision": np.array(precision, dtype=np.float32),
+        QUERY_PLACE: scores.queries.astype(np.int32),
+        FIRST_RANK: scores.first_ranks.astype(np.int32),
+        AVERAGE_PRECISION: scores.average_precisions.astype(np.float32),
     }
 
 
 def ranked_lists(
     images: IdentitySet, features: Features, queries: np.ndarray, metric: str, first: int = FIRST
 ) -> dict[str, np.ndarray]:
-    """The first gallery images of some queries.
-
-    Returns:
-        kept/place, kept/identity, kept/camera and kept/matches (number of right images) of the
-        queries, (S,) int32; kept/top (places in the gallery split), kept/top_identity and
-        kept/top_camera (S, first) int32; kept/similarity (S, first) float32; kept/right (S, first)
-        bool. A camera is -1 in a set without. Where the gallery has no more: -1, NaN, False.
-    """
+    """The first gallery images of some queries (S,), by name."""
     query, gallery = images.query, images.gallery
     own = None if query.cameras is None else query.cameras[queries]
     found = topk(
@@ -113,17 +97,17 @@ def ranked_lists(
         return np.where(places >= 0, numbers[places], -1)
 
     arrays = {
-        "place": queries,
-        "identity": query.identities[queries],
-        "camera": np.full(len(queries), -1) if own is None else own,
-        "matches": counts,
-        "top": places,
-        "top_identity": of(gallery.identities),
-        "top_camera": of(gallery.cameras),
+        KEPT_PLACE: queries,
+        KEPT_IDENTITY: query.identities[queries],
+        KEPT_CAMERA: np.full(len(queries), -1) if own is None else own,
+        KEPT_MATCHES: counts,
+        TOP: places,
+        TOP_IDENTITY: of(gallery.identities),
+        TOP_CAMERA: of(gallery.cameras),
     }
-    return {f"kept/{name}": values.astype(np.int32) for name, values in arrays.items()} | {
-        "kept/similarity": found.similarities.astype(np.float32),
-        "kept/right": found.right,
+    return {name: values.astype(np.int32) for name, values in arrays.items()} | {
+        TOP_SIMILARITY: found.similarities.astype(np.float32),
+        TOP_RIGHT: found.right,
     }
 
 
@@ -144,11 +128,10 @@ def heat_maps(
         network: In evaluation or training mode, which is kept.
         query, gallery: The test splits.
         features: Of all their images.
-        places, top: kept/place (S,) and kept/top (S, K) of `ranked_lists`.
+        places, top: `KEPT_PLACE` (S,) and `TOP` (S, R) of `ranked_lists`.
 
     Returns:
-        cam/query (S, h, w) and cam/top (S, K, h, w), float16, of maximum 1 or zero everywhere;
-        cam/settings (JSON).
+        By name; of maximum 1 or zero everywhere.
     """
     number, _ = np.nonzero(top >= 0)
     listed = top[top >= 0]
@@ -168,9 +151,9 @@ def heat_maps(
     lists[top >= 0] = of_gallery.half().numpy()
     settings = {"method": "gradcam", "layer": LAYER, "image_size": list(_size(gallery))}
     return {
-        "cam/query": of_query.half().numpy(),
-        "cam/top": lists,
-        "cam/settings": np.array(json.dumps(settings)),
+        QUERY_HEAT: of_query.half().numpy(),
+        TOP_HEAT: lists,
+        HEAT_SETTINGS: np.array(json.dumps(settings)),
     }
 
 
@@ -191,9 +174,8 @@ def energy_on_masks(
         pairs: From `dreal_lib.diagnosis.drawn_queries.draw`, (P, 2).
 
     Returns:
-        pairs/query, pairs/gallery (P,) int32, the places; pairs/energy (P,) float32, NaN where the
-        map is zero everywhere; pairs/mask_share (P,) float32, the mask's share of the image, which
-        is what a map that is alike everywhere would get.
+        By name; the energy is NaN where a map is zero everywhere, and the mask's share is what a
+        map that is alike everywhere would get.
 
     Raises:
         UserError: A mask that cannot be read.
@@ -209,10 +191,10 @@ def energy_on_masks(
     )
     large = F.interpolate(maps.unsqueeze(1), masks.shape[-2:], mode="bilinear")[:, 0]
     return {
-        "pairs/query": pairs[:, 0].astype(np.int32),
-        "pairs/gallery": pairs[:, 1].astype(np.int32),
-        "pairs/energy": energy(large, masks).numpy().astype(np.float32),
-        "pairs/mask_share": masks.float().mean((1, 2)).numpy().astype(np.float32),
+        PAIR_QUERY: pairs[:, 0].astype(np.int32),
+        PAIR_GALLERY: pairs[:, 1].astype(np.int32),
+        PAIR_ENERGY: energy(large, masks).numpy().astype(np.float32),
+        MASK_SHARE: masks.float().mean((1, 2)).numpy().astype(np.float32),
     }
 
 
@@ -242,6 +224,7 @@ def figure_arrays(
     query: SplitBatches,
     gallery: SplitBatches,
     features: Features,
+    scores: Retrieval,
     fingerprint: str,
     metric: str,
 ) -> dict[str, np.ndarray]:
@@ -252,14 +235,14 @@ def figure_arrays(
         images: The set.
         query, gallery: Batches of its test splits.
         features: Of all their images, by the network.
+        scores: Of the features.
         fingerprint: Of the data.
         metric: Of the ranking.
     """
-    task = checked(images, features, metric)
-    by_query = scores_by_query(task, metric)
-    lot = draw(images, by_query["queries/place"], fingerprint)
+    by_query = scores_by_query(scores)
+    lot = draw(images, scores.queries, fingerprint)
     lists = ranked_lists(images, features, lot.queries, metric)
     if not can_explain():
         return by_query | lists
-    maps = heat_maps(network, query, gallery, features, lot.queries, lists["kept/top"])
+    maps = heat_maps(network, query, gallery, features, lot.queries, lists[TOP])
     return by_query | lists | maps | energy_on_masks(network, gallery, features, lot.pairs)

@@ -18,16 +18,20 @@ from pydantic import ValidationError
 
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.recipes import plain_yaml
-from dreal_lib.recipes.schema import RECIPE_TYPES as RECIPE_TYPES
-from dreal_lib.recipes.schema import ClassificationRecipe as ClassificationRecipe
+
+# A task is known by its recipe's file being imported here.
+from dreal_lib.recipes.classification import ClassificationRecipe as ClassificationRecipe
+from dreal_lib.recipes.retrieval import RetrievalRecipe as RetrievalRecipe
 from dreal_lib.recipes.schema import Recipe as Recipe
-from dreal_lib.recipes.schema import RetrievalRecipe as RetrievalRecipe
+from dreal_lib.recipes.task_facts import FIRST_TASK as FIRST_TASK
+from dreal_lib.recipes.task_facts import TASKS as TASKS
+from dreal_lib.recipes.task_facts import metric as metric
+from dreal_lib.recipes.task_facts import task_facts as task_facts
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "desktop", "paper")
 PLANNED = "evidence"  # the folder of the rows that follow a plan (`book/plan.md`)
 ORIGIN = ("name", "profile", "variant", "overrides")  # of a recipe: not to be set, but recorded
-NESTED = ("dreal", "depths", "retrieval")
 
 
 def recipe_names() -> list[str]:
@@ -47,11 +51,8 @@ def variant_names(task: str = "*") -> list[str]:
 
 
 def task_of(name: str) -> str:
-    """The task of a row, "classification" or "retrieval"; arguments and errors as `load_recipe`."""
-    task = _row(name).get("task", "classification")
-    if task not in RECIPE_TYPES:
-        raise unknown_choice("task", task, RECIPE_TYPES)
-    return task
+    """The task of a row, e.g. "retrieval"; arguments and errors as `load_recipe`."""
+    return task_facts(_row(name).get("task", FIRST_TASK)).name
 
 
 def load_recipe(
@@ -79,7 +80,7 @@ def load_recipe(
     named = _read(FOLDER / "variants" / task / f"{variant}.yaml") if variant else {}
     # As JSON holds them, so that a recorded override equals the one that was given.
     changed = json.loads(json.dumps({**named, **(overrides or {})}, default=str))
-    kind = RECIPE_TYPES[task]
+    kind = task_facts(task).recipe
     row = {key: value for key, value in _row(name).items() if key != "task"}
     values: dict[str, Any] = {}
     for source in (_read(FOLDER / "profiles" / task / f"{profile}.yaml"), row, changed):
@@ -141,9 +142,10 @@ def _merge(kind: type[Recipe], values: dict[str, Any], source: dict[str, Any]) -
     for key, value in source.items():
         first, _, nested = str(key).partition(".")
         choices = [field for field in kind.model_fields if field not in ORIGIN]
-        if first not in choices or (nested and first not in NESTED):
+        groups = (*kind.nested, "depths")
+        if first not in choices or (nested and first not in groups):
             raise unknown_choice("recipe key", key, choices)
-        if first not in NESTED:
+        if first not in groups:
             values[first] = value
             continue
         inner = {nested: value} if nested else value

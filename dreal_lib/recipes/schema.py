@@ -1,4 +1,4 @@
-"""What a recipe is: all that decides a run but its seed, for each of the two tasks."""
+"""What recipes of every task share: all that decides a run but its seed."""
 
 import hashlib
 import json
@@ -15,7 +15,6 @@ from pydantic import (
 
 from dreal_lib.errors import unknown_choice
 from dreal_lib.settings.dreal import Settings
-from dreal_lib.settings.retrieval import RetrievalSettings
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -23,7 +22,10 @@ WORDS = {True: "on", False: "off"}  # YAML reads these words as true and false
 
 
 class Recipe(BaseModel):
-    """What both tasks share.
+    """What all tasks share.
+
+    A task's own type adds its fields, and says its `task`, its `nested` groups of settings and
+    which key decides the size of a batch (`batch_key`).
 
     Attributes:
         name: The row, e.g. "table_1/se_resnet50_reinforced".
@@ -46,6 +48,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     task: ClassVar[str]
     nested: ClassVar[dict[str, type]] = {"dreal": Settings}
+    batch_key: ClassVar[str] = "batch_size"
 
     name: str
     profile: Literal["smoke", "desktop", "paper"]
@@ -66,13 +69,14 @@ class Recipe(BaseModel):
     stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
     dreal: Settings = Settings()
 
-    @field_validator("dreal", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _known_settings(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            cls.refuse_unknown("dreal", value)
-            return _as_words(Settings, value)
-        return value
+    def _known_settings(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.nested.get(info.field_name)
+        if kind is None or not isinstance(value, dict):
+            return value
+        cls.refuse_unknown(info.field_name, value)
+        return _as_words(kind, value)
 
     @classmethod
     def refuse_unknown(cls, field: str, values: dict[str, Any]) -> None:
@@ -100,6 +104,15 @@ class Recipe(BaseModel):
         raise NotImplementedError
 
     @property
+    def optimizer(self) -> tuple[str, dict[str, Any]]:
+        """Its class in `torch.optim`, and its options beside learning rate and weight decay."""
+        raise NotImplementedError
+
+    def without_initial_weights(self) -> "Recipe":
+        """For a network whose weights are all replaced: no use in fetching ImageNet's."""
+        return self
+
+    @property
     def trained_model(self) -> str:
         """The network that is trained, e.g. "se_resnet14" where `network` is the paper's."""
         from dreal_lib.networks.backbones import (
@@ -117,86 +130,6 @@ class Recipe(BaseModel):
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
-class ClassificationRecipe(Recipe):
-    """Section 4.1: class recognition.
-
-    Attributes:
-        classes: Only the first so many classes, in sorted order; None for all.
-        image_size, resize, smallest_area: See `dreal_lib.data.batches.Crops`.
-        decoded_cache: Decode the set once and keep it, instead of streaming files.
-        batch_size: Images a step.
-        momentum: Of SGD.
-        evaluate_every: Epochs between two evaluations; the last epoch is always evaluated.
-        figure_images: So many test images, spread evenly over the set, are what the figures' data
-            are of; None for all. (Both are written where they are not at their default.)
-    """
-
-    task: ClassVar[str] = "classification"
-
-    method: Literal["baseline", "reinforced"]
-    classes: Positive | None = None
-    image_size: Positive
-    resize: Positive
-    smallest_area: float = Field(gt=0, le=1)
-    decoded_cache: bool
-    batch_size: int = Field(ge=2)
-    momentum: float = Field(ge=0, lt=1)
-    evaluate_every: Positive = Field(default=1, exclude_if=lambda value: value == 1)
-    figure_images: Positive | None = Field(default=None, exclude_if=lambda value: value is None)
-
-    @field_validator("resize")
-    @classmethod
-    def _covers_the_crop(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("image_size", 0):  # else evaluated images get a black margin
-            raise ValueError(f"must be at least image_size, {info.data['image_size']}")
-        return value
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return (self.image_size, self.image_size)
-
-
-class RetrievalRecipe(Recipe):
-    """Section 4.2: instance recognition by retrieval.
-
-    Attributes:
-        image_size: (H, W) to which images are resized, pixels.
-        pretrained: Start from torchvision's ImageNet weights.
-        identities_per_batch, images_per_identity: P and K of the PK sampler.
-        betas: Of AMSGrad.
-        evaluate_every: Epochs between two evaluations; the last epoch is always evaluated.
-        retrieval: The open points of the task, `RetrievalSettings`.
-    """
-
-    task: ClassVar[str] = "retrieval"
-    nested: ClassVar[dict[str, type]] = {"dreal": Settings, "retrieval": RetrievalSettings}
-
-    image_size: tuple[Positive, Positive]
-    pretrained: bool
-    identities_per_batch: int = Field(ge=2)
-    images_per_identity: int = Field(ge=2)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-    evaluate_every: Positive
-    retrieval: RetrievalSettings = RetrievalSettings()
-
-    @field_validator("retrieval", mode="before")
-    @classmethod
-    def _known_retrieval_settings(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            cls.refuse_unknown("retrieval", value)
-            return _as_words(RetrievalSettings, value)
-        return value
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.image_size
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step, P x K."""
-        return self.identities_per_batch * self.images_per_identity
-
-
 def _as_words(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """Truth values as "on" and "off" where these are choices of a setting."""
     choices = {name: get_args(hint) for name, hint in get_type_hints(kind).items()}
@@ -204,6 +137,3 @@ def _as_words(kind: type, values: dict[str, Any]) -> dict[str, Any]:
         name: WORDS[value] if type(value) is bool and WORDS[value] in choices[name] else value
         for name, value in values.items()
     }
-
-
-RECIPE_TYPES = {kind.task: kind for kind in (ClassificationRecipe, RetrievalRecipe)}

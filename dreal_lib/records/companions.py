@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from dreal_lib.errors import UserError
+from dreal_lib.records.arrays import Array, FigureData, check_figure_data
 from dreal_lib.records.schema import CompanionFile, CompanionFiles
 from dreal_lib.runtime.atomic import write_bytes_atomic, write_text_atomic
 
@@ -58,13 +59,23 @@ def _cell(value: object) -> object:
     return "" if value is None else value
 
 
-def write_figure_data(path: Path | str, arrays: Mapping[str, np.ndarray]) -> CompanionFile:
+def write_figure_data(
+    path: Path | str, arrays: Mapping[str, np.ndarray], declared: Iterable[Array] | None = None
+) -> CompanionFile:
     """Write named arrays as a compressed npz that loads without pickle.
 
+    Args:
+        path: Where it goes; its folder is made.
+        arrays: By name.
+        declared: What the task says it keeps (`check_figure_data`); None: nothing is compared.
+
     Raises:
-        UserError: If an array holds Python objects, or the file cannot be written.
+        UserError: If an array holds Python objects or is not as declared, or the file cannot be
+            written.
     """
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    arrays = {str(name): np.asarray(array) for name, array in arrays.items()}
+    if declared is not None:
+        check_figure_data(arrays, declared)
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise UserError(f"figure data {name!r} holds Python objects; give numbers or text")
@@ -109,7 +120,7 @@ def _typed(cells: Sequence[str]) -> list:
     return list(cells)
 
 
-def read_figure_data(record: Path, companion: CompanionFile) -> dict[str, np.ndarray]:
+def read_figure_data(record: Path, companion: CompanionFile) -> FigureData:
     """The arrays of a companion npz by name; nothing is unpickled.
 
     Raises:
@@ -118,7 +129,7 @@ def read_figure_data(record: Path, companion: CompanionFile) -> dict[str, np.nda
     content = checked_content(record, companion)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return FigureData({name: arrays[name] for name in arrays.files}, record)
     except (ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
         raise _unreadable(
             record.with_name(companion.name), "readable figure data", error

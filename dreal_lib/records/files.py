@@ -15,13 +15,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from dreal_lib.errors import UserError
+from dreal_lib.recipes import task_facts
+from dreal_lib.records.arrays import FigureData
 from dreal_lib.records.companions import Table, check_companions, read_figure_data, read_table
 from dreal_lib.records.schema import (
     BLOCK_COLUMNS,
-    HISTORIES,
-    RECORD_TYPES,
     Record,
     migrated,
+    record_type,
     scale_name,
 )
 from dreal_lib.runtime.atomic import write_text_atomic
@@ -41,8 +42,8 @@ class StoredRecord:
     origin: Literal["recorded", "re-run"] = "recorded"
 
     def history(self) -> Table:
-        """The training history by column, one row an epoch (`HISTORIES` by task)."""
-        return read_table(self.path, self.record.files.history, HISTORIES[self.record.task])
+        """The training history by column, one row an epoch (`TaskFacts.history_columns`)."""
+        return _history(self.path, self.record)
 
     def blocks(self) -> Table:
         """Critique and reward by column, a row for each epoch and map (`BLOCK_COLUMNS`).
@@ -57,8 +58,8 @@ class StoredRecord:
             )
         return read_table(self.path, self.record.files.blocks, BLOCK_COLUMNS)
 
-    def figure_data(self) -> dict[str, np.ndarray]:
-        """The arrays that figures are drawn from, by name; nothing is unpickled.
+    def figure_data(self) -> FigureData:
+        """The arrays that figures are drawn from, by name (`dreal_lib.records.arrays`).
 
         Raises:
             UserError: If the run left none or the file cannot be read.
@@ -66,6 +67,10 @@ class StoredRecord:
         if self.record.files.figure_data is None:
             raise UserError(f"record {self.path} has no figure data; run its recipe again")
         return read_figure_data(self.path, self.record.files.figure_data)
+
+
+def _history(path: Path, record: Record) -> Table:
+    return read_table(path, record.files.history, task_facts(record.task).history_columns)
 
 
 def record_path(
@@ -112,8 +117,10 @@ def read_record(path: Path | str) -> Record:
         raise _unreadable(path, f"holds a {type(content).__name__}, not a record")
     content = migrated(path, content)
     try:
-        kind = RECORD_TYPES.get(str(content.get("task")), Record)  # Record refuses any other
+        kind = record_type(content.get("task"))
         record = kind.model_validate_json(json.dumps(content), strict=True)
+    except UserError as error:
+        raise _unreadable(path, f"has a bad field task: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -127,7 +134,7 @@ def read_record(path: Path | str) -> Record:
 
 def _refuse_edited(path: Path, record: Record) -> None:
     """A result has to be the one that the history has for its epoch."""
-    history = read_table(path, record.files.history, HISTORIES[record.task])
+    history = _history(path, record)
     for name in ("last", "best"):
         result = getattr(record, name)
         for metric, value in result.model_dump(exclude={"epoch"}).items():

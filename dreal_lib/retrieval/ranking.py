@@ -36,7 +36,10 @@ class Retrieval:
         map_trapezoid: Mean of the trapezoids that start from precision 1 at recall 0 (Market-1501's
             own MATLAB code).
         minp: Mean of the number of matches over the last match's rank.
-        valid_queries: Queries with at least one match.
+        valid_queries: Queries with at least one match, V.
+        queries: (V,) int64, their numbers.
+        first_ranks: (V,) int64, of their first match, from 1.
+        average_precisions: (V,), by the step sum; `map_step` is the mean.
     """
 
     cmc: np.ndarray
@@ -47,6 +50,9 @@ class Retrieval:
     map_trapezoid: float
     minp: float
     valid_queries: int
+    queries: np.ndarray
+    first_ranks: np.ndarray
+    average_precisions: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +107,12 @@ def evaluate(
         ranks = _ranks(block, row[ranked], column[ranked])
         measured.append(_measure(row[ranked].cpu().numpy(), ranks.cpu().numpy()))
     first, step, trapezoid, inverse = np.concatenate(measured, axis=1)
-    found = np.bincount(first.astype(np.int64), minlength=len(task.kept) + 1)[1:]
+    first = first.astype(np.int64)
+    found = np.bincount(first, minlength=len(task.kept) + 1)[1:]
     cmc = found.cumsum() / len(valid)
     rank1, rank5, rank10 = (float(cmc[min(rank, len(cmc)) - 1]) for rank in (1, 5, 10))
     means = (float(values.mean()) for values in (step, trapezoid, inverse))
-    return Retrieval(cmc, rank1, rank5, rank10, *means, valid_queries=len(valid))
+    return Retrieval(cmc, rank1, rank5, rank10, *means, len(valid), valid, first, step)
 
 
 def topk(

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from dreal_lib import records
 from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import find_maps
@@ -19,8 +18,10 @@ from dreal_lib.data.decoding import loaded_on_device, refuse_without_decoder
 from dreal_lib.data.images import ImageSet, Split, content_fingerprint, open_image_set
 from dreal_lib.diagnosis.evaluation import diagnose, evaluate
 from dreal_lib.diagnosis.localization import can_explain, localize
+from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
-from dreal_lib.recipes import ClassificationRecipe
+from dreal_lib.recipes.classification import ClassFacts, ClassificationRecipe
+from dreal_lib.records.arrays import CLASS_TITLES, OF_CLASSIFICATION
 from dreal_lib.runtime.modes import autocast
 from dreal_lib.runtime.seeding import derived_generator, seed_initialisation
 from dreal_lib.tasks.task import Task
@@ -42,9 +43,14 @@ def open_task(
     """Data and network of a recipe; arguments as for `dreal_lib.training.runs.run`.
 
     Raises:
-        UserError: Images that cannot be used, stages that do not exist, or no decoder on the
-            device.
+        UserError: Images that cannot be used, stages that do not exist, no decoder on the device,
+            or nothing for it to decode.
     """
+    if decode_on_device and recipe.decoded_cache:
+        raise UserError(
+            f"--decode device has nothing to decode: {recipe.name} trains on images that were "
+            f"decoded before (decoded_cache: true); leave it out, or --set decoded_cache=false"
+        )
     images = open_image_set(root, recipe.classes)
     train, val, fingerprint, note = open_batches(
         recipe, images, cache, device, seed, workers, decode_on_device
@@ -65,14 +71,14 @@ def open_task(
         diagnosis = diagnose(learner.actor, shown.epoch(), maps, recipe.dreal.gamma, how)
         return diagnosis.arrays() | _localized(learner.actor, images, split, shown, recipe)
 
-    facts = records.DataFacts(
+    facts = ClassFacts(
         name=images.name,
         fingerprint=fingerprint,
         train_images=len(images.train),
         val_images=len(images.val),
         classes=len(images.classes),
     )
-    return Task(learner, train, validate, figure_data, facts, records.Metrics, note=note)
+    return Task(learner, train, validate, figure_data, OF_CLASSIFICATION, facts, note)
 
 
 def open_batches(
@@ -151,4 +157,4 @@ def _localized(
     crops = Crops(recipe.image_size, recipe.resize)
     objects = open_objects(split, crops, squared=recipe.decoded_cache)
     found = localize(model, val.epoch(), objects, steps=PERTURBATION_STEPS)
-    return found.arrays() | {"titles": np.array(images.titles)}
+    return found.arrays() | {CLASS_TITLES: np.array(images.titles)}

@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreal_lib import records
 from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.data.identities import IdentitySet, open_identity_set
 from dreal_lib.data.identity_batches import PKBatches, SplitBatches
 from dreal_lib.data.images import content_fingerprint
 from dreal_lib.diagnosis import ranked
+from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import create_embedding, embed_all
-from dreal_lib.recipes import RetrievalRecipe
+from dreal_lib.recipes.retrieval import RETRIEVAL, IdentityFacts, RetrievalRecipe
+from dreal_lib.records.arrays import OF_RETRIEVAL
 from dreal_lib.retrieval.ranking import Retrieval, evaluate
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.modes import autocast
@@ -22,7 +23,6 @@ from dreal_lib.runtime.seeding import derived_generator, seed_initialisation
 from dreal_lib.tasks.losses import IdentityLoss
 from dreal_lib.tasks.task import Task
 
-PARTS = ("identity_loss", "triplet_loss")
 TEST_SPLITS = ("query", "gallery")
 
 
@@ -33,12 +33,18 @@ def open_task(
     device: torch.device,
     seed: int = 0,
     workers: int = 4,
+    decode_on_device: bool = False,
 ) -> Task:
     """Data and network of a recipe; arguments as for `training.runs.run` (no cache is kept).
 
     Raises:
-        UserError: Images that cannot be used, or stages that do not exist.
+        UserError: Images that cannot be used, stages that do not exist, or `decode_on_device`.
     """
+    if decode_on_device:
+        raise UserError(
+            f"--decode device is there for class folders alone, and {recipe.name} trains on "
+            f"identities; leave it out"
+        )
     images = open_identity_set(root)
     train, test = open_batches(recipe, images, device, seed, workers)
     learner = create_learner(recipe, len(images.identity_names), device, seed)
@@ -65,12 +71,13 @@ def open_task(
             test["query"],
             test["gallery"],
             ranked.Features(query, gallery),
+            retrieve(images, query, gallery, recipe.retrieval.metric),
             facts.fingerprint,
             recipe.retrieval.metric,
         )
 
     facts = identity_facts(images)
-    return Task(learner, train, validate, figure_data, facts, records.RetrievalMetrics, parts=PARTS)
+    return Task(learner, train, validate, figure_data, OF_RETRIEVAL, facts)
 
 
 def open_batches(
@@ -120,11 +127,11 @@ def retrieve(images: IdentitySet, query: Tensor, gallery: Tensor, metric: str) -
 
 def percentages(scores: Retrieval) -> dict[str, float]:
     """Scores as a record holds them, in per cent."""
-    names = ("rank1", "rank5", "rank10", "map_step", "map_trapezoid", "minp")
-    return {f"{name}_pct": 100 * float(getattr(scores, name)) for name in names}
+    names = RETRIEVAL.metric_names
+    return {name: 100 * float(getattr(scores, name.removesuffix("_pct"))) for name in names}
 
 
-def identity_facts(images: IdentitySet) -> records.IdentityFacts:
+def identity_facts(images: IdentitySet) -> IdentityFacts:
     """What a record says of the data; the fingerprint is of listing and sizes, not of pixels."""
     listing = {
         f"{name}/{file}": f"{identity}/{camera}/{(split.root / file).stat().st_size}"
@@ -139,7 +146,7 @@ def identity_facts(images: IdentitySet) -> records.IdentityFacts:
     }
     seen = [getattr(images, name).cameras for name in ("train", *TEST_SPLITS)]
     cameras = 0 if seen[0] is None else len(np.unique(np.concatenate(seen)))
-    return records.IdentityFacts(
+    return IdentityFacts(
         name=images.name,
         fingerprint=content_fingerprint(listing),
         train_images=len(images.train),

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dreal_lib.errors import UserError
-from dreal_lib.recipes import Recipe
+from dreal_lib.recipes import Recipe, task_facts
 from dreal_lib.runtime import distributed
 from dreal_lib.training.trainer import Progress
 
@@ -77,28 +77,12 @@ class TrainingDisplay:
             ) from None
 
 
-METRIC_TITLES = {
-    "top1_error_pct": "top-1 error",
-    "top5_error_pct": "top-5 error",
-    "val_loss": "cross-entropy",
-    "rank1_pct": "Rank-1",
-    "rank5_pct": "Rank-5",
-    "rank10_pct": "Rank-10",
-    "map_step_pct": "mAP (step sum)",
-    "map_trapezoid_pct": "mAP (trapezoid)",
-    "minp_pct": "mINP",
-}
-SHOWN = ("top1_error_pct", "top5_error_pct", "rank1_pct", "map_step_pct")  # in an epoch's line
-
-
-def metric_text(name: str, value: float) -> str:
-    """A metric of a record for the terminal, e.g. "top-1 error 22.15 %"."""
-    number = f"{value:.2f} %" if name.endswith("_pct") else f"{value:.4f}"
-    return f"{METRIC_TITLES[name]} {number}"
-
-
 def _line(recipe: Recipe, row: dict[str, float]) -> str:
-    judged = [metric_text(n, row[n]) for n in SHOWN if not math.isnan(row.get(n, math.nan))]
+    judged = [
+        metric.text(row[metric.name])
+        for metric in task_facts(recipe.task).metrics
+        if metric.shown and not math.isnan(row.get(metric.name, math.nan))
+    ]
     return "  ".join(
         (
             f"epoch {int(row['epoch']):>3}/{recipe.epochs}",

@@ -1,15 +1,13 @@
-"""The optimizers and their schedule: SGD (section 4.1) and AMSGrad (section 4.2), the learning rate
-divided by 10 in steps.
-"""
+"""A recipe's optimizer and its schedule: the learning rate divided by 10 in steps."""
 
 import torch
 from torch import nn
 
-from dreal_lib.recipes import Recipe, RetrievalRecipe
+from dreal_lib.recipes import Recipe
 
 
 def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The task's optimizer over all parameters of a learner that are trained.
+    """The recipe's optimizer over all parameters of a learner that are trained.
 
     Weight decay acts on everything, BN and critics too, but for modules that say
     `no_weight_decay` (SRM's, as in its authors' code). `dreal.critic_lr` is the
@@ -31,9 +29,8 @@ def create_optimizer(learner: nn.Module, recipe: Recipe) -> torch.optim.Optimize
         {"params": members, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         for (rate, decay), members in groups.items()
     ]
-    if isinstance(recipe, RetrievalRecipe):
-        return torch.optim.Adam(members_at, betas=recipe.betas, amsgrad=True)
-    return torch.optim.SGD(members_at, momentum=recipe.momentum)
+    name, options = recipe.optimizer
+    return getattr(torch.optim, name)(members_at, **options)
 
 
 def decay_factor(recipe: Recipe, epoch: int) -> float:

@@ -16,14 +16,10 @@ import torch
 from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe, planned_names, variant_names
+from dreal_lib.recipes.task_facts import Result
 from dreal_lib.runtime.environment import PROJECT_ROOT, EnvironmentFacts
 from dreal_lib.tasks.task import Task
 from dreal_lib.training.trainer import Progress, Trainer
-
-BEST = {
-    "classification": lambda epoch: epoch.top1_error_pct,
-    "retrieval": lambda epoch: -epoch.map_step_pct,
-}
 
 COMMITTED = PROJECT_ROOT / "book" / "records"
 
@@ -89,11 +85,11 @@ def _named(git: dict[str, Any]) -> str:
     return f"{commit} with uncommitted changes" if git["clean"] is False else commit
 
 
-def judged(task: Task, progress: Progress) -> list[records.Metrics | records.RetrievalMetrics]:
+def judged(trainer: Trainer) -> list[Result]:
     """The metrics of the epochs that were evaluated."""
-    fields = task.metrics.model_fields
-    rows = [{name: row[name] for name in fields} for row in progress.history]
-    return [task.metrics(**row) for row in rows if not any(map(math.isnan, row.values()))]
+    kind = trainer.facts.result
+    rows = [{name: row[name] for name in kind.model_fields} for row in trainer.progress.history]
+    return [kind(**row) for row in rows if not any(map(math.isnan, row.values()))]
 
 
 def record_run(
@@ -111,9 +107,9 @@ def record_run(
         origin: What the run was started by and on.
     """
     recipe, progress = trainer.recipe, trainer.progress
-    epochs, environment = judged(task, progress), origin.environment
+    epochs, environment = judged(trainer), origin.environment
     complete = progress.epoch == recipe.epochs
-    record = records.RECORD_TYPES[recipe.task](
+    record = records.record_type(recipe.task)(
         recipe=recipe.name,
         recipe_hash=recipe.hash,
         profile=recipe.profile,
@@ -134,9 +130,9 @@ def record_run(
         images_per_second=progress.images / progress.train_seconds,
         peak_memory_mib=peak_memory_mib(trainer.device),
         last=epochs[-1],
-        best=min(epochs, key=BEST[recipe.task]),
+        best=trainer.facts.best_of(epochs),
         checkpoint_sha256=weights_sha256,
-        files=_write_companions(path, recipe.task, task, progress, complete),
+        files=_write_companions(path, trainer, task, complete),
         command=origin.command,
         created=datetime.now(UTC),
     )
@@ -144,18 +140,19 @@ def record_run(
 
 
 def _write_companions(
-    path: Path, kind: str, task: Task, progress: Progress, complete: bool
+    path: Path, trainer: Trainer, task: Task, complete: bool
 ) -> records.CompanionFiles:
     def beside(kind: str) -> Path:
         return records.companion_path(path, kind)
 
+    progress, columns = trainer.progress, trainer.facts.history_columns
     blocks = figures = None
     if progress.blocks:
         blocks = records.write_table(beside("blocks"), progress.blocks, records.BLOCK_COLUMNS)
     if complete:
-        figures = records.write_figure_data(beside("figure_data"), task.figure_data())
+        figures = records.write_figure_data(beside("figure_data"), task.figure_data(), task.arrays)
     return records.CompanionFiles(
-        history=records.write_table(beside("history"), progress.history, records.HISTORIES[kind]),
+        history=records.write_table(beside("history"), progress.history, columns),
         blocks=blocks,
         figure_data=figures,
     )

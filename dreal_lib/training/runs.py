@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +10,11 @@ from pydantic import ValidationError
 
 from dreal_lib import records
 from dreal_lib.errors import OutOfTime, UserError, unknown_choice
-from dreal_lib.recipes import RECIPE_TYPES, Recipe, RetrievalRecipe
+from dreal_lib.recipes import FIRST_TASK, Recipe, task_facts
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.runtime.environment import environment_facts
-from dreal_lib.tasks import classification, retrieval
-from dreal_lib.tasks.task import Task
+from dreal_lib.tasks.task import Task, open_task
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dreal_lib.training.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.training.run_folder import has_checkpoint, locked
@@ -25,7 +23,6 @@ from dreal_lib.training.run_record import command_of as command_of
 from dreal_lib.training.trainer import AS_DEFAULT, Listener, Pace, Trainer, actor_weights
 
 DECODERS = ("workers", "device")
-OPENERS = {"classification": classification.open_task, "retrieval": retrieval.open_task}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -104,10 +101,12 @@ def run(
     device, resumes = device or choose_device(), has_checkpoint(folder)
     command = command_of(recipe, seed, repeatable, sync_bn, decode)
     origin = Origin(command, environment_facts(device, world_size=distributed.world_size()))
-    open_task = _opener(recipe, decode, resumes)
+    if decode not in DECODERS:
+        raise unknown_choice("decoder", decode, DECODERS)
+    opened = recipe.without_initial_weights() if resumes else recipe
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
-            task = open_task(data_root, cache, device, seed, workers)
+            task = open_task(opened, data_root, cache, device, seed, workers, decode == "device")
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
         for text in (task.note, note_on_other_images(recipe, task.facts.fingerprint)):
@@ -134,11 +133,9 @@ def _trainer(
         recipe,
         task.train,
         task.validate,
-        metric_names(task),
         folder,
         seed,
         task.facts.fingerprint,
-        task.parts,
         listener,
         pace,
         note,
@@ -164,37 +161,6 @@ def _trained(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -
     return _finish(trainer, task, records_root, origin)
 
 
-def _without_initial_weights(recipe: Recipe) -> Recipe:
-    """For a network whose weights are all replaced: no use in fetching ImageNet's."""
-    if isinstance(recipe, RetrievalRecipe):
-        return recipe.model_copy(update={"pretrained": False})
-    return recipe
-
-
-def _opener(recipe: Recipe, decode: str, resumes: bool = False) -> Callable[..., Task]:
-    """Opens the recipe's task; a decoder that would have nothing to do is refused."""
-    if decode not in DECODERS:
-        raise unknown_choice("decoder", decode, DECODERS)
-    if decode == "device":
-        _refuse_nothing_to_decode(recipe)
-    opened = _without_initial_weights(recipe) if resumes else recipe
-    options = {"decode_on_device": True} if decode == "device" else {}
-    return partial(OPENERS[recipe.task], opened, **options)
-
-
-def _refuse_nothing_to_decode(recipe: Recipe) -> None:
-    if recipe.task != "classification":
-        raise UserError(
-            f"--decode device is there for class folders alone, and {recipe.name} trains on "
-            f"identities; leave it out"
-        )
-    if recipe.decoded_cache:
-        raise UserError(
-            f"--decode device has nothing to decode: {recipe.name} trains on images that were "
-            f"decoded before (decoded_cache: true); leave it out, or --set decoded_cache=false"
-        )
-
-
 def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
     """Weights, then the record that names them, by the first process; returns its path."""
     recipe, path = trainer.recipe, _path_of(trainer, records_root)
@@ -217,7 +183,7 @@ def _out_of_time(trainer: Trainer, task: Task, records_root: Path, origin: Origi
     """What to raise, after the partial record is written (if any epoch was judged)."""
     progress = trainer.progress
     left = "no epoch is judged yet, so there is no partial record"
-    if judged(task, progress):
+    if judged(trainer):
         path = _path_of(trainer, partial_root(records_root))
         if not distributed.rank():
             record_run(trainer, task, None, path, origin)
@@ -245,11 +211,6 @@ def _path_of(trainer: Trainer, root: Path) -> Path:
     return records.record_path(root, recipe.profile, recipe.variant, recipe.name, trainer.seed)
 
 
-def metric_names(task: Task) -> tuple[str, ...]:
-    """Names of what a task's `validate` returns."""
-    return tuple(name for name in task.metrics.model_fields if name != "epoch")
-
-
 def evaluate_weights(
     path: Path, data_root: Path, device: torch.device, cache: Path, workers: int = 4
 ) -> dict[str, float]:
@@ -261,7 +222,7 @@ def evaluate_weights(
     tensors, facts = load_checkpoint(path)
     if "recipe" not in facts:
         raise UserError(f"{path} is a checkpoint, not the weights of a run; try its {WEIGHTS}")
-    kind = RECIPE_TYPES[facts.get("task", "classification")]
+    kind = task_facts(facts.get("task", FIRST_TASK)).recipe
     try:
         recipe = kind(**facts["recipe"])
     except ValidationError as error:
@@ -270,7 +231,7 @@ def evaluate_weights(
             f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
             f"the version that wrote it"
         ) from None
-    recipe = _without_initial_weights(recipe)
-    task = OPENERS[recipe.task](recipe, data_root, cache, device, workers=workers)
+    opened = recipe.without_initial_weights()
+    task = open_task(opened, data_root, cache, device, workers=workers)
     load_weights(task.learner.actor, tensors, path)
     return task.validate(None)

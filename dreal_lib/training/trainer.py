@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.errors import Interrupted, OutOfTime, UserError
-from dreal_lib.recipes import Recipe, RetrievalRecipe
+from dreal_lib.recipes import Recipe, task_facts
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.deadline import LONGEST_LEAD_SECONDS
 from dreal_lib.runtime.modes import autocast
@@ -53,7 +53,7 @@ class Progress:
 
     Attributes:
         epoch, step: The next step (from 0).
-        history: A row for each finished epoch (`dreal_lib.records.HISTORY_COLUMNS`).
+        history: A row for each finished epoch (`TaskFacts.history_columns`).
         blocks: Rows of `dreal_lib.records.BLOCK_COLUMNS`.
         wall_seconds: Spent so far, evaluation included.
         train_seconds, images: Of training steps alone, for images per second.
@@ -86,12 +86,11 @@ class Trainer:
         recipe: What to do.
         train: Batches of an epoch: `len()` steps, `epoch(number, first_step)`; with several
             processes this one's shards.
-        validate: See `dreal_lib.tasks.task.Task`.
-        metrics: Names of what `validate` returns; empty in the history where nothing was due.
+        validate: See `dreal_lib.tasks.task.Task`; where it measures nothing, as none is due, the
+            history has empty cells.
         folder: The run's folder, for its checkpoints.
         seed: The run's seed.
         data_fingerprint: Of the images; a checkpoint of other images is not continued.
-        parts: See `dreal_lib.tasks.task.Task`.
         listener: Called as listener(progress, steps_an_epoch, None) after each step and with the
             epoch's row after each epoch.
         pace: How often checkpoints are written within an epoch, and when the run stops of itself.
@@ -104,19 +103,17 @@ class Trainer:
         recipe: Recipe,
         train: Any,
         validate: Callable[[int], dict[str, float]],
-        metrics: tuple[str, ...],
         folder: Path,
         seed: int = 0,
         data_fingerprint: str = "",
-        parts: tuple[str, ...] = (),
         listener: Listener = lambda progress, steps, row: None,
         pace: Pace = AS_DEFAULT,
         note: Callable[[str], None] = lambda text: None,
     ):
         self.learner, self.recipe, self.seed = learner, recipe, seed
         self.data_fingerprint = data_fingerprint
-        self.train_batches, self.validate, self.metrics = train, validate, metrics
-        self.parts = parts
+        self.train_batches, self.validate = train, validate
+        self.facts = task_facts(recipe.task)
         self.folder, self.listener, self.pace = Path(folder), listener, pace
         self.checkpoint = self.folder / CHECKPOINT
         self.device = next(learner.parameters()).device
@@ -173,7 +170,7 @@ class Trainer:
             self._refuse_not_finite(name, value, progress.step)
         progress.wall_seconds = before + time.perf_counter() - started
         progress.epoch, progress.step = progress.epoch + 1, 0
-        row = self._keep_rows(rate, dict.fromkeys(self.metrics, math.nan) | found)
+        row = self._keep_rows(rate, dict.fromkeys(self.facts.metric_names, math.nan) | found)
         self.save()
         self.listener(progress, len(self.train_batches), row)
 
@@ -235,7 +232,7 @@ class Trainer:
     def _new_monitor(self) -> EpochMonitor:
         units = getattr(self.learner, "units", {})
         rewards = {item.name: unit for unit, maps in units.items() for item in maps}
-        return EpochMonitor(rewards, self.device, self.parts)
+        return EpochMonitor(rewards, self.device, self.facts.parts)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.recipe.precision, self.device)
@@ -267,9 +264,7 @@ class Trainer:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            key = "batch_size"
-            if isinstance(self.recipe, RetrievalRecipe):
-                key = "identities_per_batch"
+            key = self.recipe.batch_key
             size, place = getattr(self.recipe, key), self.progress
             raise UserError(
                 f"memory ran out at epoch {place.epoch + 1}, step {place.step + 1}, on "

@@ -14,6 +14,7 @@ from dreal_lib.data.batches import Crops, StreamedBatches, loaded
 from dreal_lib.data.decoding import loaded_on_device, refuse_without_decoder
 from dreal_lib.data.images import Split, read_plain_jpeg
 from dreal_lib.errors import UserError
+from dreal_lib.tasks.task import open_task
 from dreal_lib.training import runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*TorchCodec:DeprecationWarning")
@@ -274,7 +275,7 @@ def test_where_nothing_is_to_be_decoded_the_option_is_refused(train, tmp_path):
     assert "--set decoded_cache=false" in line
     identities = SimpleNamespace(task="retrieval", name="table_2/resnet50_reinforced")
     with pytest.raises(UserError, match=r"table_2/resnet50_reinforced trains on identities"):
-        runs._opener(identities, "device")
+        open_task(identities, tmp_path, tmp_path, torch.device("cpu"), decode_on_device=True)
     assert "unknown decoder 'devise'; did you mean 'device'?" in refused(train, decode="devise")
     assert not (tmp_path / "refused").exists()
 

@@ -15,6 +15,7 @@ from dreal_lib.diagnosis.evaluation import (
     diagnose,
     evaluate,
 )
+from dreal_lib.records.arrays import OF_CLASSIFICATION, check_figure_data
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 SIZES = ((5, 2, 1, 8), (1,) * 16, (16,))  # of batches that make up 16 images
@@ -257,6 +258,7 @@ def test_diagnosed_arrays_hold_what_the_figures_need(network_and_batches):
     assert arrays["reward_blocks"].tolist() == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
     assert arrays["rewards"].shape == (7, 4)
     assert arrays["rewards"].dtype == np.float16
+    check_figure_data(arrays, OF_CLASSIFICATION)
     for column, block in enumerate(arrays["reward_blocks"]):
         expected = torch.cat(found.rewards[block]).numpy()
         np.testing.assert_allclose(arrays["rewards"][:, column], expected, rtol=1e-3, atol=1e-7)

@@ -11,6 +11,7 @@ from dreal_lib.diagnosis import drawn_queries, ranked
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import create_embedding, embed_all
 from dreal_lib.recipes import load_recipe
+from dreal_lib.records.arrays import OF_RETRIEVAL, check_figure_data
 from dreal_lib.retrieval.ranking import evaluate, topk
 from dreal_lib.tasks.retrieval import open_task
 
@@ -91,9 +92,8 @@ def test_a_pair_is_a_query_and_a_match_of_another_camera(images):
 
 
 def test_scores_by_query_are_those_that_the_record_is_the_mean_of(images, features):
-    task = ranked.checked(images, features, "cosine")
-    found = ranked.scores_by_query(task, "cosine")
     whole = evaluate(*sides(images, features))
+    found = ranked.scores_by_query(whole)
     assert found["queries/place"].tolist() == VALID.tolist()
     assert found["queries/average_precision"].mean() == pytest.approx(whole.map_step)
     for rank in range(1, len(whole.cmc) + 1):
@@ -107,8 +107,7 @@ def test_average_precision_by_hand(images):
     names = [f.removesuffix(".png").removeprefix("gallery_") for f in images.gallery.files]
     for name, x in (("b0", 0.9), ("a1", 0.8), ("c0", 0.7), ("a2", 0.6), ("a0", 1.0)):
         gallery[names.index(name)] = torch.tensor([x, x - 1])
-    task = ranked.checked(images, ranked.Features(query, gallery), "cosine")
-    found = ranked.scores_by_query(task, "cosine")
+    found = ranked.scores_by_query(evaluate(*sides(images, ranked.Features(query, gallery))))
     assert found["queries/first_rank"][0] == 2
     assert found["queries/average_precision"][0] == pytest.approx((1 / 2 + 2 / 4) / 2)
 
@@ -138,12 +137,14 @@ def run(images):
         SplitBatches(split, SIZE, 5, workers=0) for split in (images.query, images.gallery)
     )
     features = ranked.Features(*(embed_all(network, b.epoch()) for b in (query, gallery)))
-    parts = (network, images, query, gallery, features, "ab" * 32, "cosine")
+    scores = evaluate(*sides(images, features))
+    parts = (network, images, query, gallery, features, scores, "ab" * 32, "cosine")
     return ranked.figure_arrays(*parts), parts
 
 
 def test_what_a_run_keeps(run):
     arrays, _ = run
+    check_figure_data(arrays, OF_RETRIEVAL)
     assert arrays["kept/place"].shape == (6,)
     assert arrays["kept/top"].shape == (6, ranked.FIRST)
     h, w = arrays["cam/query"].shape[1:]

@@ -12,6 +12,20 @@ from synthetic_records import block_curves, write_run
 
 from dreal_lib import records
 from dreal_lib.errors import UserError
+from dreal_lib.recipes.classification import CLASSIFICATION
+from dreal_lib.recipes.retrieval import RETRIEVAL
+from dreal_lib.records.arrays import (
+    BOXES,
+    CLASS_LABELS,
+    MAP_MEAN,
+    MAP_VARIANCE,
+    OF_CLASSIFICATION,
+    OF_RETRIEVAL,
+    REWARDS,
+    RIGHT,
+    FigureData,
+    check_figure_data,
+)
 from dreal_lib.runtime import atomic, environment
 
 RECIPE = "table_1/se_resnet50_reinforced"
@@ -58,7 +72,7 @@ def test_companions_round_trip(stored):
     pd.testing.assert_frame_equal(
         pd.DataFrame(stored.blocks()), block_curves(seed=3), check_dtype=False, rtol=1e-8
     )
-    assert list(stored.history()) == list(records.HISTORY_COLUMNS)
+    assert list(stored.history()) == list(CLASSIFICATION.history_columns)
     assert stored.figure_data()["right"].tolist() == [True, False]
 
 
@@ -170,6 +184,59 @@ def test_nothing_is_unpickled(tmp_path, stored):
         records.StoredRecord(record, tmp_path / "seed0.json").figure_data()
 
 
+@pytest.fixture
+def kept():
+    """Arrays of a run of class recognition, as declared."""
+    return {
+        RIGHT: np.zeros(5, bool),
+        CLASS_LABELS: np.zeros(5, np.int16),
+        REWARDS: np.zeros((5, 2), np.float16),
+        MAP_MEAN.of("layer1.0.spatial"): np.zeros((4, 4), np.float32),
+        MAP_MEAN.of("layer2.0"): np.zeros(8, np.float32),
+        MAP_VARIANCE.of("layer2.0"): np.zeros(8, np.float32),
+        BOXES: np.zeros((5, 4), np.int16),
+    }
+
+
+def test_what_is_kept_is_what_is_declared(kept):
+    check_figure_data(kept, OF_CLASSIFICATION)
+    assert sorted(MAP_MEAN.parts_in(kept)) == ["layer1.0.spatial", "layer2.0"]
+    assert MAP_MEAN.of("layer2.0") == "attention/layer2.0/mean"
+    for table in (OF_CLASSIFICATION, OF_RETRIEVAL):
+        fitting = {name.of("x") for name in table}
+        assert len(fitting) == len(table)
+        assert all(sum(other.fits(name) for other in table) == 1 for name in fitting)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"notes": np.zeros(1)}, "figure data 'notes' are declared nowhere"),
+        ({REWARDS: np.zeros((5, 2))}, "'rewards' is float64, not float16"),
+        ({REWARDS: np.zeros(5, np.float16)}, r"'rewards' has shape \(5,\), not \(N M\)"),
+        ({CLASS_LABELS: np.zeros(6, np.int16)}, "has N = 6, where other arrays have N = 5"),
+        ({BOXES: np.zeros((5, 3), np.int16)}, r"has shape \(5, 3\), not \(N 4\)"),
+        ({MAP_VARIANCE.of("layer2.0"): np.zeros(9, np.float32)}, "C = 9, where .* C = 8"),
+        ({RIGHT: None}, "'right' .predicted right. are missing"),
+    ],
+)
+def test_what_is_not_as_declared_is_refused_in_one_line(kept, change, said):
+    wrong = {name: array for name, array in (kept | change).items() if array is not None}
+    with pytest.raises(UserError, match=said) as refused:
+        check_figure_data(wrong, OF_CLASSIFICATION)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_array_taken_by_its_name_is_there_and_as_declared(tmp_path):
+    data = FigureData({"right": np.zeros(3), "labels": np.zeros(3, np.int16)}, tmp_path / "x.json")
+    assert data[CLASS_LABELS].shape == (3,)
+    assert data.get(REWARDS) is None
+    with pytest.raises(UserError, match=r"right of record .*x\.json is float64, not bool; run its"):
+        data[RIGHT]
+    with pytest.raises(UserError, match=r"rewards \(bypass reward.*\) is missing in .*x\.json"):
+        data[REWARDS]
+
+
 def test_find_records_selects(tmp_path):
     for seed in (10, 2):
         write_run(tmp_path, "table_1/se_resnet50_baseline", seed=seed)
@@ -277,15 +344,15 @@ SCORES = {
 def retrieval(tmp_path, stored):
     """A retrieval record with two epochs, of which the second was evaluated."""
     path = records.record_path(tmp_path, "smoke", "omniglot", "table_2/resnet50_baseline", 0)
-    rows = {name: [1.0, 2.0] for name in records.RETRIEVAL_HISTORY_COLUMNS}
+    rows = {name: [1.0, 2.0] for name in RETRIEVAL.history_columns}
     rows |= {name: [np.nan, value] for name, value in SCORES.items()}
     history = records.write_table(
         records.companion_path(path, "history"),
         pd.DataFrame(rows).to_dict("records"),
-        records.RETRIEVAL_HISTORY_COLUMNS,
+        RETRIEVAL.history_columns,
     )
-    judged = records.RetrievalMetrics(epoch=2, **SCORES)
-    facts = records.IdentityFacts(
+    judged = RETRIEVAL.result(epoch=2, **SCORES)
+    facts = RETRIEVAL.data(
         name="made-up",
         fingerprint="f" * 64,
         train_images=40,
@@ -297,7 +364,7 @@ def retrieval(tmp_path, stored):
     same = stored.record.model_dump(exclude={"task", "data", "last", "best", "files"})
     same |= {"recipe": "table_2/resnet50_baseline", "profile": "smoke", "variant": "omniglot"}
     files = records.CompanionFiles(history=history)
-    record = records.RetrievalRecord(
+    record = records.record_type("retrieval")(
         **same | {"seed": 0}, data=facts, last=judged, best=judged, files=files
     )
     records.write_record(record, path)
@@ -306,7 +373,7 @@ def retrieval(tmp_path, stored):
 
 def test_a_retrieval_record_round_trips(retrieval, tmp_path):
     again = records.read_record(retrieval.path)
-    assert isinstance(again, records.RetrievalRecord)
+    assert again.task == "retrieval"
     assert again == retrieval.record
     assert again.last.map_step_pct == 41.25
     found = records.find_records(tmp_path, profile="smoke", variant="omniglot")
@@ -317,7 +384,7 @@ def test_epochs_that_were_not_evaluated_are_empty_cells(retrieval):
     lines = retrieval.path.with_name("seed0.history.csv").read_text().splitlines()
     assert ",,,,,," in lines[1]
     history = pd.DataFrame(retrieval.history())
-    assert tuple(history.columns) == records.RETRIEVAL_HISTORY_COLUMNS
+    assert tuple(history.columns) == RETRIEVAL.history_columns
     assert history[list(SCORES)].iloc[0].isna().all()
     assert history[list(SCORES)].iloc[1].to_dict() == SCORES
 
@@ -358,7 +425,6 @@ def test_a_record_of_schema_1_is_read_as_classification_and_left_as_it_is(stored
     stored.path.write_text(json.dumps(content | {"schema_version": 1}))
     before = stored.path.read_bytes()
     again = records.read_record(stored.path)
-    assert isinstance(again, records.ClassificationRecord)
     assert (again.task, again.schema_version) == ("classification", 3)
     assert again == stored.record
     assert stored.path.read_bytes() == before

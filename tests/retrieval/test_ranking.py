@@ -51,7 +51,8 @@ def slow(data: dict, metric: str) -> dict:
 
 
 def assert_same(result, expected) -> None:
-    np.testing.assert_array_equal(result.cmc, expected.cmc)
+    for name in ("cmc", "queries", "first_ranks", "average_precisions"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
     for name in (*MEASURES, "rank1", "rank5", "rank10", "valid_queries"):
         assert getattr(result, name) == getattr(expected, name), name
 
@@ -69,6 +70,10 @@ def test_against_loops(metric, cameras, ties):
         for name in MEASURES:
             assert getattr(result, name) == pytest.approx(expected[name], abs=1e-12), name
         assert result.valid_queries == expected["valid_queries"] < len(data["query_ids"])
+        assert result.queries.tolist() == expected["queries"]
+        assert result.first_ranks.tolist() == expected["first_ranks"]
+        precisions = expected["average_precisions"]
+        np.testing.assert_allclose(result.average_precisions, precisions, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

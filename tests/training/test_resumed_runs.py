@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from synthetic_retrieval import figure_arrays
 from tiny_identities import tiny_retrieval_recipe, write_tiny_identities
 from tiny_images import tiny_recipe, write_tiny_set
 
@@ -39,7 +40,7 @@ def stop_after(epoch, step):
 @pytest.fixture
 def start(data, tmp_path, monkeypatch):
     """Function that starts a run by the code of a commit: the record, or None if it was stopped."""
-    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: {})
+    monkeypatch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
 
     def make(git, *, stop=None, folder="run", recipe=None, note=lambda text: None):
         monkeypatch.setattr("dreal_lib.runtime.environment.git_facts", lambda root: git)
@@ -150,7 +151,7 @@ def test_a_checkpoint_that_goes_away_meanwhile_starts_no_other_training(start, f
     def lose(line):
         raise AssertionError(line)
 
-    opened = runs.OPENERS["retrieval"]
+    opened = runs.open_task
 
     def lost(*arguments, **options):
         for path in run.glob("*.safetensors"):
@@ -158,7 +159,7 @@ def test_a_checkpoint_that_goes_away_meanwhile_starts_no_other_training(start, f
         return opened(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(runs.OPENERS, "retrieval", lost)
+        patch.setattr(runs, "open_task", lost)
         with pytest.raises(UserError, match="went away while the run was being opened") as caught:
             start(CLEAN, recipe=recipe, note=lose)
     assert "\n" not in str(caught.value)

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from synthetic_retrieval import figure_arrays
 from tiny_identities import tiny_retrieval_recipe, write_tiny_identities
 
 from dreal_lib import records
 from dreal_lib.diagnosis import ranked
 from dreal_lib.errors import Interrupted
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.training import runs
 from dreal_lib.training.checkpoints import load_checkpoint
 from dreal_lib.training.trainer import CHECKPOINT
@@ -59,7 +61,7 @@ def train(tmp_path_factory):
         return load_checkpoint(folder / "run" / CHECKPOINT), stored
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranked, "figure_arrays", lambda *_: {})
+        patch.setattr(ranked, "figure_arrays", lambda *_: figure_arrays())
         yield make
 
 
@@ -107,7 +109,7 @@ def test_a_run_stopped_within_an_epoch_ends_as_if_it_had_not(train, uninterrupte
     unequal = [name for name in tensors if not torch.equal(resumed[name], tensors[name])]
     assert not unequal
     assert resumed_facts["images"] == facts["images"]
-    kept = [c for c in records.RETRIEVAL_HISTORY_COLUMNS if "second" not in c]
+    kept = [c for c in RETRIEVAL.history_columns if "second" not in c]
     assert pd.DataFrame(stored.history())[kept].equals(pd.DataFrame(whole.history())[kept])
     if case.startswith("reinforced"):
         assert pd.DataFrame(stored.blocks()).equals(pd.DataFrame(whole.blocks()))

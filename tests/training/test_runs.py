@@ -16,6 +16,7 @@ from tiny_images import CLASSES, tiny_recipe, write_tiny_set
 from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import load_recipe
+from dreal_lib.recipes.classification import CLASSIFICATION
 from dreal_lib.runtime.environment import PLAN, environment_facts
 from dreal_lib.training import runs
 from dreal_lib.training.checkpoints import load_checkpoint, save_checkpoint
@@ -74,7 +75,7 @@ def test_a_reinforced_run_leaves_a_whole_record(train, data, tmp_path):
 def test_last_and_best_are_rows_of_the_history(train):
     stored, _ = train(epochs=4)
     history, record = pd.DataFrame(stored.history()), stored.record
-    assert tuple(history.columns) == records.HISTORY_COLUMNS
+    assert tuple(history.columns) == CLASSIFICATION.history_columns
     assert history.epoch.tolist() == [1, 2, 3, 4]
     for metrics, row in (
         (record.last, history.iloc[-1]),

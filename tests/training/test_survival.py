@@ -12,10 +12,11 @@ import torch
 from killed_run import MOMENTS, Nursery
 from tiny_images import tiny_recipe, write_tiny_set
 
-from book.companion.reproduction.backlog import PAIRS, by_information, missing, rows_of, tasks_of
+from book.companion.reproduction.backlog import by_information, missing, rows_of, tasks_of
 from dreal_lib import records
 from dreal_lib.errors import OutOfTime, UserError
 from dreal_lib.recipes import recipe_names
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.runtime.deadline import VARIABLE, deadline_after
 from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.training import run_folder, runs
@@ -368,7 +369,7 @@ def test_data_say_which_task_they_serve(tmp_path, data):
     assert tasks_of(data) == ("classification",)
     assert all(not row.startswith("table_2/") for row in rows_of("all", data))
     (tmp_path / "index.csv").touch()
-    assert rows_of("pair", tmp_path) == list(PAIRS["retrieval"])
+    assert rows_of("pair", tmp_path) == list(RETRIEVAL.pair)
     assert all(row.startswith("table_2/") for row in rows_of("all", tmp_path))
 
 

@@ -16,7 +16,8 @@ from dreal_lib.data.cache import CachedSet
 from dreal_lib.diagnosis.evaluation import evaluate
 from dreal_lib.errors import Interrupted, UserError
 from dreal_lib.networks.backbones import create_model
-from dreal_lib.records import BLOCK_COLUMNS, HISTORY_COLUMNS
+from dreal_lib.recipes.classification import CLASSIFICATION
+from dreal_lib.records import BLOCK_COLUMNS
 from dreal_lib.tasks.classification import create_learner
 from dreal_lib.training.checkpoints import load_checkpoint
 from dreal_lib.training.trainer import CHECKPOINT, Trainer, actor_weights
@@ -68,7 +69,6 @@ def start(cached, tmp_path):
             recipe,
             train,
             lambda _: asdict(evaluate(learner.actor, val.epoch())),
-            ("top1_error_pct", "top5_error_pct", "val_loss"),
             tmp_path / folder,
             seed=seed,
             data_fingerprint=data,
@@ -347,7 +347,10 @@ def test_the_networks_weights_hold_no_critic(start):
 def test_rows_have_the_columns_of_the_records(start):
     progress = start().run()
     assert [row["epoch"] for row in progress.history] == [1, 2, 3]
-    assert all(tuple(sorted(row)) == tuple(sorted(HISTORY_COLUMNS)) for row in progress.history)
+    assert all(
+        tuple(sorted(row)) == tuple(sorted(CLASSIFICATION.history_columns))
+        for row in progress.history
+    )
     assert all(tuple(sorted(row)) == tuple(sorted(BLOCK_COLUMNS)) for row in progress.blocks)
     assert [(row["epoch"], row["map"]) for row in progress.blocks] == [
         (epoch, f"layer{stage}.0") for epoch in (1, 2, 3) for stage in (1, 2, 3, 4)

@@ -4,7 +4,6 @@ The paper does not say how its images were chosen; so that nobody's taste decide
 defined beforehand and images are drawn within them by seed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,15 @@ import pandas as pd
 from book.companion.attended.pictures import find_pictures
 from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
 from book.companion.text.tables import columns_first, entries_of
+from dreal_lib.records.arrays import (
+    BOXES,
+    CLASS_LABELS,
+    CLASS_TITLES,
+    HEAT_MAPS,
+    OBJECT_SHARE,
+    RIGHT,
+    heat_settings,
+)
 
 PER_GROUP = 4  # images shown of each group
 DRAW_SEED = 0
@@ -58,7 +66,7 @@ class Grid:
 
 def outcome_groups(pair: Pair) -> Groups:
     """Validation images by who predicts them right, each (N,) bool; wrong in both is no group."""
-    before, after = pair.baseline["right"], pair.reinforced["right"]
+    before, after = pair.baseline[RIGHT], pair.reinforced[RIGHT]
     return dict(zip(OUTCOMES, (before & after, ~before & after, before & ~after), strict=True))
 
 
@@ -66,7 +74,7 @@ def size_groups(pair: Pair) -> Groups:
     """Validation images by the object's share of the image, each (N,) bool; {} without objects."""
     if not pair.has_objects:
         return {}
-    share = pair.baseline["cam/object_share"].astype(float)
+    share = pair.baseline[OBJECT_SHARE].astype(float)
     if not np.isfinite(share).any():
         return {}
     low, high = np.nanquantile(share, (0.25, 0.75))
@@ -144,32 +152,32 @@ def _grid(
         return None
     pair = pairs[0]
     groups = size_groups(pair) if by_size else outcome_groups(pair)
-    labels = pair.baseline["labels"]
+    labels = pair.baseline[CLASS_LABELS]
     chosen = draw(groups, labels, skipped=skipped)
     wanted = [index for indices in chosen.values() for index in indices]
-    boxes = pair.baseline.get("cam/boxes")
+    boxes = pair.baseline.get(BOXES)
     pictures = find_pictures(pair.record, labels, wanted, data_root, boxes=boxes)
-    titles = pictures.titles or tuple(pair.baseline.get("titles", ()))
+    titles = pictures.titles or tuple(pair.baseline.get(CLASS_TITLES, ()))
     return Grid(
         groups={
             name: tuple(_shown(pair, index, titles, pictures.images.get(index)) for index in some)
             for name, some in chosen.items()
         },
-        image_size=json.loads(str(pair.baseline["cam/settings"]))["image_size"],
+        image_size=heat_settings(pair.baseline)["image_size"],
         rule=rule_text(groups, pair.seed, skipped=skipped),
         source=pictures.source,
     )
 
 
 def _shown(pair: Pair, index: int, titles: Sequence[str], pixels: np.ndarray | None) -> Shown:
-    label = int(pair.baseline["labels"][index])
-    boxes = pair.baseline.get("cam/boxes")
+    label = int(pair.baseline[CLASS_LABELS][index])
+    boxes = pair.baseline.get(BOXES)
     known = boxes is not None and boxes[index, 0] >= 0
     return Shown(
         index=index,
         title=str(titles[label]) if label < len(titles) else f"class {label}",
-        baseline=pair.baseline["cam/maps"][index].astype(np.float32),
-        reinforced=pair.reinforced["cam/maps"][index].astype(np.float32),
+        baseline=pair.baseline[HEAT_MAPS][index].astype(np.float32),
+        reinforced=pair.reinforced[HEAT_MAPS][index].astype(np.float32),
         box=tuple(int(edge) for edge in boxes[index]) if known else None,
         pixels=pixels,
     )

@@ -20,6 +20,7 @@ from book.companion.results.retrieval_rows import (
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.paired import Difference
 from dreal_lib.comparison.rows import NetworkComparison
+from dreal_lib.records.arrays import MASK_SHARE, PAIR_ENERGY, PAIR_GALLERY, PAIR_QUERY, SCORE
 
 
 def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreComparison]]:
@@ -34,10 +35,10 @@ def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreC
         for seed, first, second in paired_runs(pair):
             runs = dict(zip("ab", (first, second), strict=True))
             arrays = {key: run.figure_data() for key, run in runs.items()}
-            if not all("pairs/energy" in kept for kept in arrays.values()):
+            if not all(PAIR_ENERGY in kept for kept in arrays.values()):
                 continue
-            refuse_other_places(runs, arrays, "pairs/query", "pairs/gallery")
-            scores = ({"localization/energy": kept["pairs/energy"]} for kept in arrays.values())
+            refuse_other_places(runs, arrays, PAIR_QUERY, PAIR_GALLERY)
+            scores = ({SCORE.of("energy"): kept[PAIR_ENERGY]} for kept in arrays.values())
             seeds.append(Pair(seed, first.origin, first.record, *scores))
         found += [(pair, score) for score in compare_scores(seeds)]
     return found
@@ -47,8 +48,8 @@ def mask_share(comparison: SetsComparison) -> float:
     """Mean share of the image on the masks of the pairs; NaN without masks."""
     for run in comparison.runs:
         arrays = run.figure_data()
-        if "pairs/mask_share" in arrays:
-            return float(arrays["pairs/mask_share"].mean())
+        if MASK_SHARE in arrays:
+            return float(arrays[MASK_SHARE].mean())
     return float("nan")
 
 

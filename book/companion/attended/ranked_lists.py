@@ -5,7 +5,6 @@ chosen by lot (`dreal_lib.diagnosis.ranked` keeps queries drawn from the data's 
 these the first of each outcome is shown); `book.companion.attended.mask_energy` measures the claim.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,21 @@ from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_met
 from book.companion.text.tables import NOTHING, Cell, Marked, Table
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
+from dreal_lib.records.arrays import (
+    AVERAGE_PRECISION,
+    FIRST_RANK,
+    KEPT_CAMERA,
+    KEPT_MATCHES,
+    KEPT_PLACE,
+    QUERY_HEAT,
+    QUERY_PLACE,
+    TOP,
+    TOP_CAMERA,
+    TOP_HEAT,
+    TOP_RIGHT,
+    TOP_SIMILARITY,
+    heat_settings,
+)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -129,12 +143,12 @@ def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=
         return _nothing("There is no pair of runs to choose queries from yet.")
     chosen = {method: by_seed[seed] for method, by_seed in runs.items() if seed in by_seed}
     arrays = {method: run.figure_data() for method, run in chosen.items()}
-    if not all("cam/top" in found for found in arrays.values()):
+    if not all(TOP_HEAT in found for found in arrays.values()):
         return _nothing(
             "These runs hold no maps: they were made without pytorch-grad-cam, or before ranked "
             "lists were kept. Run them again to see them."
         )
-    refuse_other_places(chosen, arrays, "kept/place")
+    refuse_other_places(chosen, arrays, KEPT_PLACE)
     groups = _outcomes(arrays[first], arrays["reinforced"])
     drawn = {name: next(iter(np.flatnonzero(group)), None) for name, group in groups.items()}
     wanted = [number for number in drawn.values() if number is not None]
@@ -168,7 +182,7 @@ def refuse_other_places(
 
 
 def _outcomes(first: Arrays, second: Arrays) -> dict[str, np.ndarray]:
-    before, after = (arrays["kept/right"][:, 0] for arrays in (first, second))
+    before, after = (arrays[TOP_RIGHT][:, 0] for arrays in (first, second))
     return dict(zip(OUTCOMES, (before & after, ~before & after, before & ~after), strict=True))
 
 
@@ -199,8 +213,8 @@ def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
 def _pictures(
     run: StoredRecord, arrays: Mapping[str, Arrays], wanted: Sequence[int], data_root
 ) -> RetrievalPictures:
-    tops = np.concatenate([found["kept/top"][wanted].ravel() for found in arrays.values()])
-    queries = next(iter(arrays.values()))["kept/place"][wanted].tolist()
+    tops = np.concatenate([found[TOP][wanted].ravel() for found in arrays.values()])
+    queries = next(iter(arrays.values()))[KEPT_PLACE][wanted].tolist()
     gallery = sorted(set(tops[tops >= 0].tolist()))
     return find_retrieval_pictures(run.record, queries, gallery, data_root)
 
@@ -209,42 +223,42 @@ def _shown(
     outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: RetrievalPictures
 ) -> Shown:
     one = arrays["reinforced"]
-    height, width = json.loads(str(one["cam/settings"]))["image_size"]
+    height, width = heat_settings(one)["image_size"]
     return Shown(
         outcome=outcome,
-        place=int(one["kept/place"][number]),
-        camera=int(one["kept/camera"][number]),
-        matches=int(one["kept/matches"][number]),
+        place=int(one[KEPT_PLACE][number]),
+        camera=int(one[KEPT_CAMERA][number]),
+        matches=int(one[KEPT_MATCHES][number]),
         size=(height, width),
         strips=tuple(_strip(method, number, found, pictures) for method, found in arrays.items()),
     )
 
 
 def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures) -> Strip:
-    place = int(arrays["kept/place"][number])
+    place = int(arrays[KEPT_PLACE][number])
     top = tuple(
         Panel(
-            arrays["cam/top"][number, rank].astype(np.float32),
+            arrays[TOP_HEAT][number, rank].astype(np.float32),
             pictures.gallery.get(int(gallery)),
-            int(arrays["kept/top_camera"][number, rank]),
-            float(arrays["kept/similarity"][number, rank]),
-            bool(arrays["kept/right"][number, rank]),
+            int(arrays[TOP_CAMERA][number, rank]),
+            float(arrays[TOP_SIMILARITY][number, rank]),
+            bool(arrays[TOP_RIGHT][number, rank]),
         )
-        for rank, gallery in enumerate(arrays["kept/top"][number])
+        for rank, gallery in enumerate(arrays[TOP][number])
         if gallery >= 0
     )
     query = Panel(
-        arrays["cam/query"][number].astype(np.float32),
+        arrays[QUERY_HEAT][number].astype(np.float32),
         pictures.query.get(place),
-        int(arrays["kept/camera"][number]),
+        int(arrays[KEPT_CAMERA][number]),
     )
-    (valid,) = np.flatnonzero(arrays["queries/place"] == place)
+    (valid,) = np.flatnonzero(arrays[QUERY_PLACE] == place)
     return Strip(
         method,
         query,
         top,
-        int(arrays["queries/first_rank"][valid]),
-        float(arrays["queries/average_precision"][valid]),
+        int(arrays[FIRST_RANK][valid]),
+        float(arrays[AVERAGE_PRECISION][valid]),
     )
 
 

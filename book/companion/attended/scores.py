@@ -17,6 +17,7 @@ from dreal_lib.comparison.paired import Difference, paired_difference
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
 from dreal_lib.records import Record, StoredRecord
+from dreal_lib.records.arrays import BOX_SHARE, CLASS_LABELS, HEAT_MAPS, OBJECT_SHARE, SCORE
 
 SCORES = {
     "pointing": "pointing game",
@@ -44,17 +45,17 @@ class Pair:
 
     @property
     def has_maps(self) -> bool:
-        return "cam/maps" in self.baseline and "cam/maps" in self.reinforced
+        return HEAT_MAPS in self.baseline and HEAT_MAPS in self.reinforced
 
     @property
     def has_objects(self) -> bool:
-        return all("cam/object_share" in arrays for arrays in (self.baseline, self.reinforced))
+        return all(OBJECT_SHARE in arrays for arrays in (self.baseline, self.reinforced))
 
     @cached_property
     def scores(self) -> tuple[str, ...]:
         """Names of the scores that both runs have."""
-        both = (name for name in SCORES if f"localization/{name}" in self.baseline)
-        return tuple(name for name in both if f"localization/{name}" in self.reinforced)
+        both = (name for name in SCORES if SCORE.of(name) in self.baseline)
+        return tuple(name for name in both if SCORE.of(name) in self.reinforced)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def load_pairs(
         if seed not in plain:
             continue
         pair = Pair(seed, run.origin, run.record, plain[seed].figure_data(), run.figure_data())
-        first, second = (arrays.get("labels") for arrays in (pair.baseline, pair.reinforced))
+        first, second = (arrays.get(CLASS_LABELS) for arrays in (pair.baseline, pair.reinforced))
         if first is None or second is None or not np.array_equal(first, second):
             raise UserError(
                 f"{plain[seed].path} and {run.path} were not evaluated on the same images; run "
@@ -133,7 +134,7 @@ def compare_scores(
     for score in SCORES:
         if not pairs or any(score not in pair.scores for pair in pairs):
             continue
-        key = f"localization/{score}"
+        key = SCORE.of(score)
         by_seed = {p.seed: _seed_score(p.baseline[key], p.reinforced[key], within) for p in pairs}
         defined = {seed: found for seed, found in by_seed.items() if found is not None}
         if defined:
@@ -154,7 +155,7 @@ def above_uniform(pairs: Sequence[Pair]) -> dict[str, dict[str, Difference]]:
     Returns:
         Score less share; {} without boxes.
     """
-    if not pairs or not all("cam/box_share" in pair.baseline for pair in pairs):
+    if not pairs or not all(BOX_SHARE in pair.baseline for pair in pairs):
         return {}
     return {
         score: {method: _above_share(pairs, score, method) for method in METHODS}
@@ -167,8 +168,8 @@ def _above_share(pairs: Sequence[Pair], score: str, method: str) -> Difference:
     above = {}
     for pair in pairs:
         arrays = {name: getattr(pair, name) for name in METHODS}
-        values = {name: found[f"localization/{score}"] for name, found in arrays.items()}
-        share = pair.baseline["cam/box_share"].astype(float)
+        values = {name: found[SCORE.of(score)] for name, found in arrays.items()}
+        share = pair.baseline[BOX_SHARE].astype(float)
         defined = np.isfinite([share, *values.values()]).all(axis=0)
         above[pair.seed] = values[method][defined].astype(float) - share[defined]
     images = next(iter(above.values()))

@@ -1,6 +1,5 @@
 """What Figs. 4 and 5 say in tables and sentences, from the scores of images (`scores`)."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from book.companion.attended.scores import (
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.paired import Difference
 from dreal_lib.comparison.rows import METHODS
+from dreal_lib.records.arrays import BOX_SHARE, HEAT_MAPS, heat_settings
 
 SCORE_CAPTION = (
     "Scores of the maps, mean over the images on which both networks' are defined. Difference: "
@@ -49,11 +49,11 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
             "kept. Run them again to see maps and scores."
         ]
     pair = pairs[0]
-    how = json.loads(str(pair.baseline["cam/settings"]))
-    count, height, width = pair.baseline["cam/maps"].shape
+    how = heat_settings(pair.baseline)
+    count, height, width = pair.baseline[HEAT_MAPS].shape
     size = f"{how['image_size']} x {how['image_size']}"
     empty = sum(
-        int((~arrays["cam/maps"].any((1, 2))).sum())
+        int((~arrays[HEAT_MAPS].any((1, 2))).sum())
         for p in pairs
         for arrays in (p.baseline, p.reinforced)
     )
@@ -66,7 +66,7 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
     ]
     if not all(pair.has_objects for pair in pairs):
         return [*facts, _no_objects(pair)]
-    share = float(np.nanmean(pair.baseline["cam/box_share"].astype(float)))
+    share = float(np.nanmean(pair.baseline[BOX_SHARE].astype(float)))
     region = "masks" if how["masks"] else "boxes"
     return [
         *facts,

@@ -21,9 +21,12 @@ from book.companion.text.tables import Origin
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import StoredRecord
+from dreal_lib.records.arrays import CLASS_LABELS, MAP_BETWEEN, MAP_MEAN, MAP_VARIANCE
 
 Kind = Literal["channel", "spatial"]
 Shade = Literal["variance", "deviation"]
+
+STATISTICS = (MAP_MEAN, MAP_VARIANCE, MAP_BETWEEN)  # as `MapStatistics` has them
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def load(
         scale=first.record.scale,
         kind=kind,
         images=first.record.data.val_images,
-        chance=chance_share(first.figure_data().get("labels", np.empty(0))),
+        chance=chance_share(first.figure_data().get(CLASS_LABELS, np.empty(0))),
         found=found,
     )
 
@@ -145,8 +148,7 @@ def map_statistics(run: StoredRecord, kind: Kind) -> dict[str, MapStatistics]:
             another shape, or holds what is no number.
     """
     arrays = run.figure_data()
-    parts = [key.split("/") for key in arrays if key.startswith("attention/")]
-    names = sorted({name for _, name, _ in parts}, key=depth)
+    names = sorted({part for array in STATISTICS for part in array.parts_in(arrays)}, key=depth)
     if not names:
         raise UserError(
             f"record {run.path} holds no attention map (network {run.record.network!r}); "
@@ -167,18 +169,16 @@ _EXAMPLES = {"channel": "se_resnet50", "spatial": "cbam_resnet50"}
 
 
 def _checked(run: StoredRecord, name: str, arrays: Mapping[str, np.ndarray]) -> MapStatistics:
-    keys = [f"attention/{name}/{s}" for s in ("mean", "variance", "between_class_variance")]
-    for key in keys:
-        if key not in arrays:
-            problem = "is missing"
-        elif arrays[key].shape != arrays[keys[0]].shape:
+    found = {array: arrays[array.of(name)] for array in STATISTICS}
+    for array, values in found.items():
+        if values.shape != found[MAP_MEAN].shape:
             problem = "has another shape than the mean"
-        elif not np.isfinite(arrays[key]).all():
+        elif not np.isfinite(values).all():
             problem = "holds a value that is no number"
         else:
             continue
-        raise UserError(f"{key} {problem} in record {run.path}; run its recipe again")
-    return MapStatistics(*(arrays[key].astype(np.float64) for key in keys))
+        raise UserError(f"{array.of(name)} {problem} in record {run.path}; run its recipe again")
+    return MapStatistics(*(values.astype(np.float64) for values in found.values()))
 
 
 def last_blocks(

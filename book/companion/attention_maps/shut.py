@@ -10,6 +10,7 @@ from book.companion.attention_maps.measures import BOUNDS
 from book.companion.papers.names import block_title, depth
 from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison
 from dreal_lib.records import StoredRecord
+from dreal_lib.records.arrays import MAP_MEAN
 
 
 def shut_maps(run: StoredRecord) -> list[str]:
@@ -26,11 +27,8 @@ def shut_maps(run: StoredRecord) -> list[str]:
     """
     if run.record.files.figure_data is None:
         return []
-    means = {
-        key.split("/")[1]: float(values.mean())
-        for key, values in run.figure_data().items()
-        if key.startswith("attention/") and key.endswith("/mean")
-    }
+    arrays = run.figure_data()
+    means = {name: float(arrays[MAP_MEAN.of(name)].mean()) for name in MAP_MEAN.parts_in(arrays)}
     return sorted((name for name, mean in means.items() if mean <= BOUNDS[0]), key=depth)
 
 

@@ -20,6 +20,7 @@ from book.companion.text.tables import NOTHING, Marked, Origin, Table, signed
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
+from dreal_lib.records.arrays import REWARD_BLOCKS, REWARDS, RIGHT
 
 SPATIAL_MEASURES = {
     "level": "level",
@@ -92,14 +93,14 @@ def load_rewards(
 
 def _reward_rows(run: StoredRecord) -> list[dict[str, object]]:
     arrays = run.figure_data()
-    missing = [name for name in ("rewards", "reward_blocks", "right") if name not in arrays]
+    missing = [name for name in (REWARDS, REWARD_BLOCKS, RIGHT) if name not in arrays]
     if missing:
         raise UserError(
             f"record {run.path} lacks {', '.join(missing)} in its figure data (a network without "
             "attention has no bypass rewards); run an attention network's recipe"
         )
-    rewards, right = arrays["rewards"], arrays["right"].astype(bool)
-    units = [str(name) for name in arrays["reward_blocks"]]
+    rewards, right = arrays[REWARDS], arrays[RIGHT]
+    units = [str(name) for name in arrays[REWARD_BLOCKS]]
     if rewards.shape != (len(right), len(units)):
         raise UserError(
             f"rewards of record {run.path} have shape {rewards.shape}, not {len(right)} images by "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
 from book.companion.text.tables import Marked, Table
-from dreal_lib.records import IdentityFacts, Record, StoredRecord
+from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
 
@@ -105,17 +105,7 @@ def _counted(runs: Sequence[StoredRecord]) -> str:
 
 def _data(record: Record) -> str:
     data = record.data
-    if isinstance(data, IdentityFacts):
-        seen = f"{data.cameras} cameras" if data.cameras else "no cameras"
-        return (
-            f"{data.name}, {data.train_identities:,} training identities, {seen}, "
-            f"{data.train_images:,} training, {data.query_images:,} query and "
-            f"{data.gallery_images:,} gallery images, fingerprint `{data.fingerprint[:12]}`"
-        )
-    return (
-        f"{data.name}, {data.classes} classes, {data.train_images:,} + {data.val_images:,} images, "
-        f"fingerprint `{data.fingerprint[:12]}`"
-    )
+    return f"{data.name}, {data.text}, fingerprint `{data.fingerprint[:12]}`"
 
 
 def _commit(record: Record) -> str:

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from book.companion.pages.catalogue import PAGES, check_parameters, specification_of
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.recipes import planned_names, recipe_names, task_of
+from dreal_lib.recipes import (
+    FIRST_TASK,
+    TASKS,
+    planned_names,
+    recipe_names,
+    task_facts,
+    task_of,
+)
 from dreal_lib.records import find_records
 
 Run = tuple[str, int]  # recipe and seed
 
-PAIRS = {
-    "classification": ("table_1/se_resnet50_baseline", "table_1/se_resnet50_reinforced"),
-    "retrieval": ("table_2/resnet50_attention", "table_2/resnet50_reinforced"),
-}
 # The paper's headline first: both ends of the range of attention, at the depth that costs least.
 MOST_INFORMATIVE = ("table_1/se_resnet50_", "table_1/srm_resnet50_", "table_1/", "table_2/")
 MOST_INFORMATIVE += ("table_3/", "ablations/", "evidence/")
@@ -23,9 +26,11 @@ MOST_INFORMATIVE += ("table_3/", "ablations/", "evidence/")
 def tasks_of(data: Path | None) -> tuple[str, ...]:
     """The tasks that a prepared set serves; without one every task has rendered images."""
     if data is None:
-        return tuple(PAIRS)
-    identities = (data / "index.csv").exists() or (data / "query").is_dir()
-    return ("retrieval",) if identities else ("classification",)
+        return tuple(TASKS)
+    for facts in TASKS.values():
+        if any((data / name).exists() for name in facts.found_in):
+            return (facts.name,)
+    return (FIRST_TASK,)  # whose reader says what is wrong with the data
 
 
 def rows_of(rows: str, data: Path | None) -> list[str]:
@@ -43,7 +48,7 @@ def rows_of(rows: str, data: Path | None) -> list[str]:
     """
     tasks = tasks_of(data)
     if rows == "pair":
-        return [row for task in tasks for row in PAIRS[task]]
+        return [row for task in tasks for row in task_facts(task).pair]
     every = recipe_names()
     if rows == "all":
         return [row for row in every if task_of(row) in tasks and row not in planned_names()]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from book.companion.pages.catalogue import Specification, check_parameters
 from book.companion.reproduction.backlog import rows_like
+from dreal_lib.recipes import TASKS
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
 PACKAGE = PROJECT_ROOT / "dreal_lib"
-TASKS = {"classification": "tasks/classification.py", "retrieval": "tasks/retrieval.py"}
 
 
 def imported_names(tree: ast.AST, parts: tuple[str, ...]) -> set[str]:
@@ -140,11 +140,13 @@ def files_reached(
 
 def files_of_a_run(task: str, row: str, profile: str, variant: str | None) -> list[Path]:
     """Source files that decide a run: its code, and of the recipes those it is made from."""
-    others = {PACKAGE / module for name, module in TASKS.items() if name != task}
     recipes = PACKAGE / "recipes"
+    others = {recipes / f"{name}.py" for name in TASKS if name != task}
     used = [recipes / f"{row}.yaml", recipes / "profiles" / task / f"{profile}.yaml"]
     used += [recipes / "variants" / task / f"{variant}.yaml"] if variant else []
-    return files_reached(PACKAGE / "training" / "runs.py", others) + used
+    # A task's module is imported by its name, so that no other task's is.
+    starts = (PACKAGE / "training" / "runs.py", PACKAGE / "tasks" / f"{task}.py")
+    return sorted({file for start in starts for file in files_reached(start, others)}) + used
 
 
 def rows_of_records(page: Specification) -> list[str]:

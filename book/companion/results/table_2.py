@@ -28,18 +28,16 @@ from book.companion.text.differences import (
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.paired import Difference, paired_difference
-from dreal_lib.comparison.rows import Epoch, Metric
+from dreal_lib.comparison.rows import Epoch
 from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
+from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.records import Record, StoredRecord
+from dreal_lib.records.arrays import AVERAGE_PRECISION, QUERY_PLACE
 
-SCORES: dict[Metric, str] = {
-    "rank1_pct": "Rank-1",
-    "map_step_pct": "mAP (step sum)",
-    "map_trapezoid_pct": "mAP (trapezoid)",
-    "minp_pct": "mINP",
-}
-JUDGED: tuple[Metric, ...] = ("rank1_pct", "map_step_pct")
+SHOWN = ("rank1_pct", "map_step_pct", "map_trapezoid_pct", "minp_pct")
+SCORES = {name: RETRIEVAL.metric(name).title for name in SHOWN}
+JUDGED = ("rank1_pct", "map_step_pct")
 
 OVERVIEW_CAPTION = (
     "At other scales: Rank-1 and mAP of the last epoch in per cent, mean ± sample standard "
@@ -262,14 +260,14 @@ def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | Non
     """
     runs = (first, second)
     arrays = [run.figure_data() for run in runs]
-    if not all("queries/average_precision" in found for found in arrays):
+    if not all(AVERAGE_PRECISION in found for found in arrays):
         return None
-    places = [found["queries/place"] for found in arrays]
+    places = [found[QUERY_PLACE] for found in arrays]
     if not np.array_equal(*places):
         raise UserError(
             f"{first.path} and {second.path} were judged by other queries; run both again"
         )
-    before, after = (found["queries/average_precision"].astype(float) for found in arrays)
+    before, after = (found[AVERAGE_PRECISION].astype(float) for found in arrays)
     return 100 * (after - before)
 
 

@@ -227,7 +227,7 @@ def test_empty_maps_are_counted(make_pair):
 def stored(root, recipe, labels, seed=0):
     record = write_run(root, f"table_1/se_resnet50_{recipe}", seed=seed)
     path = records.record_path(root, "smoke", None, record.recipe, seed)
-    made = {"right": labels > 0, "labels": labels}
+    made = {"right": labels > 0, "labels": labels.astype(np.int16)}
     file = records.write_figure_data(records.companion_path(path, "figure_data"), made)
     record = record.model_copy(
         update={"files": record.files.model_copy(update={"figure_data": file})}

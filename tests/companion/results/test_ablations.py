@@ -16,7 +16,7 @@ from dreal_lib.actor_critic.critic import RecurrentCritic
 from dreal_lib.comparison import rows as compare
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
-from dreal_lib.recipes import RECIPE_TYPES, ClassificationRecipe, load_recipe, recipe_names
+from dreal_lib.recipes import ClassificationRecipe, load_recipe, recipe_names, task_facts
 from dreal_lib.settings.dreal import ADDED_LATER, Settings
 
 BOOK_RECORDS = Path(__file__).parents[3] / "book" / "records"
@@ -109,7 +109,7 @@ def test_recipes_of_committed_records_still_have_their_hash():
         recipe = load_recipe(record.recipe, record.profile, named, by_hand)
         assert recipe.hash == record.recipe_hash, run.path
         assert recipe.model_dump(mode="json") == record.settings, run.path
-        assert RECIPE_TYPES[record.task](**record.settings) == recipe
+        assert task_facts(record.task).recipe(**record.settings) == recipe
 
 
 def test_a_setting_added_later_is_written_only_where_it_is_changed():

@@ -181,7 +181,7 @@ def test_the_papers_numbers_stand_beside_its_recipe_alone(tmp_path):
 
 def test_average_precision_by_query(tmp_path):
     before, after = figure_arrays(), figure_arrays()
-    change = np.array([0.04, 0.02, -0.02, 0, 0, 0, 0, 0])
+    change = np.float32([0.04, 0.02, -0.02, 0, 0, 0, 0, 0])
     after["queries/average_precision"] = before["queries/average_precision"] + change
     write_retrieval(tmp_path, "attention", arrays=before)
     write_retrieval(tmp_path, "reinforced", arrays=after)
