@@ -173,6 +173,11 @@ class Actor(nn.Module):
 
 
 def bottleneck_width(channels: int, reduction: int) -> int:
+    """C / r, the width of the narrow part of an attention module.
+
+    Raises:
+        UserError: It is no whole number (names the nearest reduction that fits).
+    """
     if reduction < 1 or channels % reduction:
         fitting = [r for r in range(1, channels + 1) if channels % r == 0]
         nearest = min(fitting, key=lambda r: abs(r - reduction))
@@ -184,7 +189,16 @@ def bottleneck_width(channels: int, reduction: int) -> int:
 
 
 def refuse_other_size(actor: nn.Module, size: tuple[int, int], features: Tensor) -> None:
-    """One line where a module that was made for maps of `size` (H, W) gets others."""
+    """Refuses features of another size than an actor was made for.
+
+    Args:
+        actor: Named in the error.
+        size: (H, W) that it was made for.
+        features: (B, C, H, W).
+
+    Raises:
+        UserError: They are of another size.
+    """
     given = tuple(features.shape[2:])
     if given != size:
         raise UserError(
