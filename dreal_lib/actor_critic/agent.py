@@ -27,7 +27,7 @@ from dreal_lib.actor_critic.normalization import (
 )
 from dreal_lib.actor_critic.oracle import MapGradients, oracle_gradients
 from dreal_lib.actor_critic.reward import logits_of, mean_square, predicted_right, sample_weights
-from dreal_lib.attention.actor import reduce_to_map
+from dreal_lib.attention.actor import reduce_to_map, reduced_state
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.runtime.modes import evaluation_mode, frozen
 from dreal_lib.settings.dreal import Settings
@@ -218,13 +218,12 @@ class Agent(nn.Module):
 
     def _state(self, trace: Trace, item: AttentionMap) -> Tensor:
         """F~, (B, ...) in the shape of the map, without gradient."""
-        features = trace.features[item.actor]
+        actor, attention = item.actor, trace.maps[item.actor]
         if item.kind == "spatial" and self.settings.spatial_state == "raw":
             first = next(m.actor for m in self.maps if m.block == item.block)
-            features = trace.features[first]
-        elif hasattr(item.actor, "reduced_state"):
-            return item.actor.reduced_state(trace.descriptors[item.actor].detach())
-        return reduce_to_map(features.detach(), trace.maps[item.actor])
+            return reduce_to_map(trace.features[first].detach(), attention)
+        features, descriptor = trace.features[actor].detach(), trace.descriptors[actor].detach()
+        return reduced_state(actor, features, descriptor, attention)
 
     def _inputs(
         self,
@@ -388,8 +387,9 @@ def reinforce(
 
     Args:
         model: Any network for images (B, 3, H, W) whose attention modules have `extract`,
-            `attend` and `recalibrate`, called by their forward pass.
-        image_size: Side, or (H, W), of the images; needed for spatial maps only.
+            `attend` and `recalibrate`, called by their forward pass, and may declare their `kind`
+            (`dreal_lib.attention.actor`).
+        image_size: Side, or (H, W), of the images; needed for spatial and full maps only.
         stages: Names of modules; the attention of one stage shares a critic.
         gamma: Penalty of Eq. 1 for an image predicted wrong.
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
@@ -405,7 +405,8 @@ def reinforce(
         The agent; `agent.actor is model`. The critics lie on the model's device.
 
     Raises:
-        UserError: A stage or setting that does not exist, or a network that does not fit.
+        UserError: A stage or setting that does not exist, or a network that does not fit: none of
+            its attention multiplies its features, or a module of it has no parameters.
     """
     settings = Settings(
         gamma=gamma,
@@ -429,4 +430,10 @@ def reinforce(
     if isinstance(stages, str):
         raise UserError(f"stages must be a list of names; got {stages!r}; try [{stages!r}]")
     maps = find_maps(model, tuple(stages), image_size)
+    for item in maps:
+        if next(item.actor.parameters(), None) is None:
+            raise UserError(
+                f"the attention {item.name!r} ({type(item.actor).__name__}) has no parameters, so "
+                f"L_q has nothing to train there; leave its stage out, or take one that learns"
+            )
     return Agent(model, maps, settings, generator, classification_loss)

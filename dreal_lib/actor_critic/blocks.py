@@ -2,7 +2,8 @@
 
 Names are those of `named_modules`. A stage is a module, named by the user; its blocks are the
 modules right below it that hold attention; a block may hold several maps (CBAM: two). The maps'
-shapes are read off one forward pass, so nothing is assumed of the network.
+shapes are read off one forward pass; what a map is, its actor declares
+(`dreal_lib.attention.actor.kind_of`).
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dreal_lib.attention.actor import is_actor
+from dreal_lib.attention.actor import is_actor, kind_of, makes_map
 from dreal_lib.errors import UserError, unknown_choice
+from dreal_lib.runtime.modes import evaluation_mode
 
 PROBE_SIZE = 224
 
@@ -25,9 +27,9 @@ class AttentionMap:
             ("layer3.1", or "layer3.1.channel").
         block: E.g. "layer3.1".
         stage: E.g. "layer3".
-        kind: "channel" for a map (B, C) or (B, C, 1, 1), "spatial" for a map (B, 1, H, W).
+        kind: "channel", "spatial" or "full" (`dreal_lib.attention.actor.KINDS`).
         actor: The module that makes it.
-        shape: Shape for one image: (C,) or (1, H, W).
+        shape: Shape for one image, e.g. (C,), (1, H, W) or (C, H, W).
     """
 
     name: str
@@ -51,41 +53,38 @@ def find_maps(
     Args:
         model: Any network for images (B, 3, H, W).
         stages: Names of the modules whose blocks share a critic.
-        image_size: Side, or (H, W), of the images; needed where there are spatial maps.
+        image_size: Side, or (H, W), of the images; needed where maps have positions.
 
     Raises:
-        UserError: A stage does not exist, or holds no attention; the maps of one stage and kind
-            differ in size; a spatial map without `image_size`.
+        UserError: A stage does not exist, or holds no attention that multiplies its features; the
+            kind of a map is not what its actor declares, or cannot be told; the maps of one stage
+            and kind differ in size; a map over positions without `image_size`.
     """
     located = _locate(model, stages)
-    shapes = _probe(model, [actor for _, _, actor in located], image_size)
-    called = {actor: index for index, actor in enumerate(shapes)}
+    made = _probe(model, [actor for _, _, actor in located], image_size)
+    called = {actor: index for index, actor in enumerate(made)}
     found = []
     in_order = sorted(located, key=lambda item: called[item[2]])
     for block in dict.fromkeys(block for _, block, _ in in_order):
         members = [(stage, actor) for stage, other, actor in in_order if other == block]
-        kinds = [_kind(shapes[actor]) for _, actor in members]
+        kinds = [made[actor][0] for _, actor in members]
         for index, (stage, actor) in enumerate(members):
             name = block if len(members) == 1 else f"{block}.{kinds[index]}"
             if kinds.count(kinds[index]) > 1:
                 name += str(kinds[: index + 1].count(kinds[index]))
-            found.append(AttentionMap(name, block, stage, kinds[index], actor, shapes[actor]))
+            found.append(AttentionMap(name, block, stage, kinds[index], actor, made[actor][1]))
     _refuse_mixed_sizes(found)
-    if image_size is None and any(item.kind == "spatial" for item in found):
+    over_positions = next((item.kind for item in found if item.kind != "channel"), None)
+    if image_size is None and over_positions:
         raise UserError(
-            "the network has spatial attention maps, whose critics need the size of the images; "
-            "got image_size None; try image_size=224"
+            f"the network has {over_positions} attention maps, whose critics need the size of the "
+            f"images; got image_size None; try image_size=224"
         )
     return tuple(found)
 
 
-def _kind(shape: tuple[int, ...]) -> str:
-    spatial = len(shape) == 3 and shape[0] == 1  # (1, H, W), be it of one position
-    return "spatial" if spatial or any(size > 1 for size in shape[1:]) else "channel"
-
-
 def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, nn.Module]]:
-    """(stage, block, actor) of every actor within the stages."""
+    """(stage, block, actor) of every actor within the stages whose map multiplies its features."""
     names = [name for name, _ in model.named_modules() if name]
     if not stages:
         raise UserError(f"stages must name at least one module; got none; try {names[:1]}")
@@ -103,6 +102,13 @@ def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, n
                 f"stage {stage!r} holds no attention module; one has the methods extract, attend "
                 f"and recalibrate; leave the stage out, or adapt its modules"
             )
+        if not any(makes_map(actor) for _, _, actor in within):
+            raise UserError(
+                f"the attention of stage {stage!r} ({type(within[0][2]).__name__}) is added to the "
+                f"features or replaces them: there is no map that multiplies them, which a critic "
+                f"could judge; leave the stage out"
+            )
+        within = [item for item in within if makes_map(item[2])]
         for earlier, _, actor in located:
             if any(actor is found for _, _, found in within):
                 raise UserError(
@@ -116,28 +122,35 @@ def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, n
 @torch.no_grad()
 def _probe(
     model: nn.Module, actors: list[nn.Module], image_size: int | tuple[int, int] | None
-) -> dict[nn.Module, tuple[int, ...]]:
-    """Shapes of the maps, without the batch axis, from one image of zeros in evaluation mode."""
+) -> dict[nn.Module, tuple[str, tuple[int, ...]]]:
+    """Kind and shape (without the batch axis) of each map, in the order of one forward pass.
+
+    Its image is one of zeros, its mode evaluation.
+    """
     size = image_size or PROBE_SIZE
     height, width = (size, size) if isinstance(size, int) else size
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
-    shapes: dict[nn.Module, tuple[int, ...]] = {}
-    with intercepted(actors, attend=lambda actor, _, made: shapes.setdefault(actor, made.shape)):
-        modes = {module: module.training for module in model.modules()}
-        model.eval()
-        try:
-            model(image)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+    features: dict[nn.Module, Tensor] = {}
+    made: dict[nn.Module, tuple[str, tuple[int, ...]]] = {}
+
+    def on_attend(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
+        if actor in features:
+            kind = kind_of(actor, features.pop(actor), attention)
+            made[actor] = (kind, tuple(attention.shape[1:]))
+
+    def on_extract(actor: nn.Module, given: Tensor, _: Tensor) -> None:
+        features[actor] = given
+
+    with evaluation_mode(model), intercepted(actors, extract=on_extract, attend=on_attend):
+        model(image)
     for actor in actors:
-        if actor not in shapes:
+        if actor not in made:
             raise UserError(
-                f"an attention module ({type(actor).__name__}) did not call its attend in the "
-                f"forward pass; its forward must call extract, attend and recalibrate"
+                f"an attention module ({type(actor).__name__}) did not call its attend after "
+                f"its extract; its forward must call extract, attend and recalibrate"
             )
-    return {actor: tuple(shape[1:]) for actor, shape in shapes.items()}
+    return made
 
 
 def _refuse_mixed_sizes(maps: list[AttentionMap]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
 from dreal_lib.actor_critic.reward import logits_of, mean_map, predicted_right, relative_gain
-from dreal_lib.attention.actor import is_actor
+from dreal_lib.attention.actor import makes_map
 from dreal_lib.errors import UserError
 
 
@@ -46,7 +46,7 @@ def observed(
 ) -> Iterator[Trace]:
     """Fills a `Trace` with what `model` makes within the context.
 
-    Every actor is observed, as those outside the reinforced stages may have to be held, too.
+    Every actor with a map is observed, as those outside the reinforced stages may have to be held.
 
     Args:
         model: The network.
@@ -77,7 +77,7 @@ def observed(
     blocks = (known if bypassed is None else known & set(bypassed)) if can_resume(model) else set()
     hooks = [model.shortcut_module(b).register_forward_hook(keep_shortcut(b)) for b in blocks]
     try:
-        actors = [module for module in model.modules() if is_actor(module)]
+        actors = [module for module in model.modules() if makes_map(module)]
         with intercepted(actors, extract=on_extract, attend=on_attend):
             yield trace
     finally:

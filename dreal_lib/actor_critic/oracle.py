@@ -37,7 +37,7 @@ from dreal_lib.actor_critic.counterfactual import (
     rewards_from,
 )
 from dreal_lib.actor_critic.reward import log_probabilities, logits_of
-from dreal_lib.attention.actor import is_actor
+from dreal_lib.attention.actor import makes_map
 from dreal_lib.errors import unknown_choice
 
 SIGNALS = ("oracle_reward", "oracle_log_p")
@@ -150,7 +150,7 @@ def _log_p_gradients(
     def keep(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
         reached[actor] = attention
 
-    actors = [module for module in model.modules() if is_actor(module)]
+    actors = [module for module in model.modules() if makes_map(module)]
     with intercepted(actors, attend=keep, replace=leaves):
         if can_resume(model):
             opening = next(item.actor for item in maps if item.block == first.block)

@@ -13,6 +13,8 @@ from dreal_lib.attention.actor import Actor, bottleneck_width
 class ChannelAttention(Actor):
     """CBAM's channel map, Eq. 6: one MLP shared by the average and the maximum."""
 
+    kind = "channel"
+
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         hidden = bottleneck_width(channels, reduction)
@@ -33,6 +35,8 @@ class ChannelAttention(Actor):
 
 class SpatialAttention(Actor):
     """CBAM's spatial map, Eq. 5: 7x7 convolution without bias, then BN(1), weight 0 at first."""
+
+    kind = "spatial"
 
     def __init__(self, kernel_size: int = 7):
         super().__init__()

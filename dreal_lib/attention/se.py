@@ -9,6 +9,8 @@ from dreal_lib.attention.actor import Actor, bottleneck_width
 class SqueezeExcitation(Actor):
     """SE, Eq. 4. With its biases SE-ResNet-50 has the 28.088M parameters of Table 1."""
 
+    kind = "channel"
+
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         hidden = bottleneck_width(channels, reduction)

@@ -17,6 +17,7 @@ class StyleRecalibration(Actor):
     its BN is decayed: see `no_weight_decay`.
     """
 
+    kind = "channel"
     no_weight_decay = True
 
     def __init__(self, channels: int, eps: float = 1e-5):

@@ -104,7 +104,7 @@ def table_1_costs(network: str) -> Cost:
         UserError: Unknown network (lists the choices), or one without attention.
     """
     with torch.device("meta"):
-        model = create_model(network, TABLE_1_CLASSES)
+        model = create_model(network, TABLE_1_CLASSES, image_size=TABLE_1_IMAGE_SIZE)
     critics = critics_of(find_maps(model, STAGES, TABLE_1_IMAGE_SIZE))
     true, seen = count_parameters(model), count_leaf_parameters(model)
     macs = count_macs(model, TABLE_1_IMAGE_SIZE)

@@ -1,18 +1,21 @@
-"""ResNets with an attention module in every bottleneck, on torchvision's ResNet.
+"""ResNets with attention in every bottleneck, or behind stages, on torchvision's ResNet.
 
-The attention sits after the block's last BN and before the residual addition (SENet's standard
-place). Modules are named as torchvision names them, so its ImageNet weights load by name. The
-stride is on the 3x3 convolution (4.089 GMACs for ResNet-50). Weights are initialised as there:
-Kaiming fan-out for convolutions, BN weights 1; linear layers keep torch's default.
+In a bottleneck the attention sits after the last BN and before the residual addition (SENet's
+standard place). One that its registry entry puts behind stages is the last module of each of them,
+"layer1.attention". Modules are named as torchvision names them, so its ImageNet weights load by
+name. The stride is on the 3x3 convolution (4.089 GMACs for ResNet-50). Weights are initialised as
+there: Kaiming fan-out for convolutions (but those of attention with an initialisation of its own),
+BN weights 1; linear layers keep torch's default.
 """
 
-import re
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet
 
-from dreal_lib.attention.registry import ATTENTION, create_attention
+from dreal_lib.attention.registry import ATTENTION, create_attention, entry_of
 from dreal_lib.errors import UserError, unknown_choice
 
 BLOCKS_PER_STAGE = {
@@ -25,6 +28,7 @@ BLOCKS_PER_STAGE = {
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 # Kernel and stride of the first convolution, and whether torchvision's max pooling follows.
 STEMS = {"imagenet": (7, 2, True), "tiny": (3, 2, False), "cifar": (3, 1, False)}
+BEHIND = "attention"  # the name, within a stage, of the attention behind its blocks
 MODEL_NAMES = tuple(
     f"{prefix}resnet{depth}"
     for prefix in ("", *(f"{name}_" for name in ATTENTION))
@@ -39,10 +43,16 @@ class Bottleneck(resnet.Bottleneck):
     output of a module; the state dict is the same.
     """
 
-    def __init__(self, *args, attention: str | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        attention: str | None = None,
+        size: tuple[int, int] | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         channels = self.bn3.num_features
-        self.attention = create_attention(attention, channels) if attention else nn.Identity()
+        self.attention = create_attention(attention, channels, size) if attention else nn.Identity()
         self.downsample = self.downsample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,6 +83,10 @@ class ResNet(resnet.ResNet):
             images "tiny" (3x3, stride 2: a half, for 64 px) or "cifar" (3x3, stride 1: all of it,
             for 32 px).
         last_stride: Of `layer4`; 1 keeps its resolution twice as fine (section 4.2).
+        image_size: Side, or (H, W), of the images, for attention whose parameters depend on it.
+
+    Raises:
+        UserError: Attention that needs an `image_size` has none.
     """
 
     def __init__(
@@ -83,6 +97,7 @@ class ResNet(resnet.ResNet):
         width: int = 64,
         stem: str = "imagenet",
         last_stride: int = 2,
+        image_size: int | tuple[int, int] | None = None,
     ):
         nn.Module.__init__(self)
         self._norm_layer = nn.BatchNorm2d
@@ -93,36 +108,50 @@ class ResNet(resnet.ResNet):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pooled else nn.Identity()
 
-        block = _bottleneck_with(attention)
         strides = (1, 2, 2, last_stride)
+        sizes = _sizes_of_stages(attention, image_size, (stride * (1 + pooled), *strides))
+        behind = entry_of(attention).after_stages if attention else ()
         for index, (stage, blocks) in enumerate(zip(STAGES, blocks_per_stage, strict=True)):
-            planes = width * 2**index
+            planes, size = width * 2**index, sizes[index]
+            block = _bottleneck_with(None if behind else attention, size)
             self.add_module(stage, self._make_layer(block, planes, blocks, strides[index]))
+            if index + 1 in behind:
+                made = create_attention(attention, self.inplanes, size)
+                self.get_submodule(stage).add_module(BEHIND, made)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(self.inplanes, num_classes)
         self._initialise_convolutions()
 
     def _initialise_convolutions(self) -> None:
+        own = [m for m in self.modules() if getattr(m, "own_initialisation", False)]
+        kept = {inner for module in own for inner in module.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module not in kept:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def shortcut_module(self, block: str) -> nn.Module:
-        """The module whose output is the shortcut of `block` (e.g. "layer3.1")."""
+        """The module whose output is the shortcut of `block` (e.g. "layer3.1").
+
+        An attention behind a stage has none; the block before it, whose output is its F, stands in.
+        """
+        stage, _, name = block.partition(".")
+        if name == BEHIND:
+            return self.get_submodule(stage)[-2]
         return self.get_submodule(block).downsample
 
     def resume(self, block: str, features: Tensor, shortcut: Tensor) -> Tensor:
         """A block's output from its feature map on: where a counterfactual begins.
 
         Args:
-            block: Name of the block, e.g. "layer3.1".
+            block: Name of the block, e.g. "layer3.1", or of an attention behind a stage.
             features: F of that block, before recalibration, (B, C, H, W).
-            shortcut: The block's shortcut, (B, C, H, W).
+            shortcut: The block's shortcut, (B, C, H, W); without use behind a stage.
 
         Returns:
             (B, C, H, W); `onward` makes logits of it.
         """
-        return self.get_submodule(block).finish(features, shortcut)
+        module = self.get_submodule(block)
+        return module(features) if block.endswith(BEHIND) else module.finish(features, shortcut)
 
     def onward(self, x: Tensor, after: str, until: str | None = None):
         """Runs what comes behind a block.
@@ -135,7 +164,7 @@ class ResNet(resnet.ResNet):
         Returns:
             The output of the block `until`, or what the whole network returns.
         """
-        names = [f"{s}.{i}" for s in STAGES for i in range(len(self.get_submodule(s)))]
+        names = [f"{s}.{i}" for s in STAGES for i, _ in self.get_submodule(s).named_children()]
         last = None if until is None else names.index(until) + 1
         for name in names[names.index(after) + 1 : last]:
             x = self.get_submodule(name)(x)
@@ -146,13 +175,34 @@ class ResNet(resnet.ResNet):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def _bottleneck_with(attention: str | None) -> type[Bottleneck]:
+def _bottleneck_with(
+    attention: str | None, size: tuple[int, int] | None = None
+) -> type[Bottleneck]:
     # torchvision's _make_layer builds blocks itself and reads `expansion` off the class.
     class AttentionBottleneck(Bottleneck):
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, attention=attention, **kwargs)
+            super().__init__(*args, attention=attention, size=size, **kwargs)
 
     return AttentionBottleneck
+
+
+def _sizes_of_stages(
+    attention: str | None, image_size: int | tuple[int, int] | None, strides: Sequence[int]
+) -> list[tuple[int, int] | None]:
+    """(H, W) of each stage's features behind strides of stem and stages; None if not needed."""
+    if attention is None or not entry_of(attention).needs_size:
+        return [None] * len(STAGES)
+    if image_size is None:
+        raise UserError(
+            f"the parameters of attention {attention!r} depend on the size of the images; got "
+            f"image_size None; try image_size=224"
+        )
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sizes = []
+    for stride in strides:
+        size = tuple(math.ceil(side / stride) for side in size)  # as padding makes it
+        sizes.append(size)
+    return sizes[1:]
 
 
 def parse_model_name(name: str) -> tuple[str | None, int]:
@@ -161,22 +211,29 @@ def parse_model_name(name: str) -> tuple[str | None, int]:
     Raises:
         UserError: No such network (lists the choices).
     """
-    match = re.fullmatch(r"(?:([a-z]+)_)?resnet(\d+)", name)
-    if name not in MODEL_NAMES or match is None:
+    if name not in MODEL_NAMES:
         raise unknown_choice("model", name, MODEL_NAMES)
-    return match[1], int(match[2])
+    attention, _, depth = name.rpartition("resnet")
+    return attention.removesuffix("_") or None, int(depth)
 
 
 def create_model(
-    name: str, num_classes: int = 1000, *, width: int = 64, stem: str = "imagenet"
+    name: str,
+    num_classes: int = 1000,
+    *,
+    width: int = 64,
+    stem: str = "imagenet",
+    image_size: int | tuple[int, int] | None = None,
 ) -> ResNet:
-    """A network by name: plain, se_, cbam_ or srm_, and resnet14, 26, 38, 50 or 101.
+    """A network by name: resnet14, 26, 38, 50 or 101, plain or with attention before it ("se_").
 
     Args:
         name: E.g. "se_resnet50"; `MODEL_NAMES` lists them.
         num_classes: Outputs of the classifier.
         width: Planes of `layer1`; 64 is the paper's.
         stem: A key of `STEMS`; "tiny" and "cifar" are for small images.
+        image_size: Side, or (H, W), of the images; needed by attention whose parameters depend on
+            it ("ge_theta"), of no consequence for the others.
 
     Raises:
         UserError: Unknown name, or a number that cannot be.
@@ -187,4 +244,5 @@ def create_model(
     for setting, value in (("num_classes", num_classes), ("width", width)):
         if value < 1:
             raise UserError(f"{setting} must be at least 1; got {value}")
-    return ResNet(BLOCKS_PER_STAGE[depth], num_classes, attention, width, stem)
+    blocks = BLOCKS_PER_STAGE[depth]
+    return ResNet(blocks, num_classes, attention, width, stem, image_size=image_size)

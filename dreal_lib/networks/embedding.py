@@ -42,7 +42,8 @@ class EmbeddingNet(ResNet):
     """ResNet, pooling, BN neck, identity classifier.
 
     Args:
-        blocks_per_stage, num_classes, attention, width, stem: See `ResNet`; `num_classes` is K.
+        blocks_per_stage, num_classes, attention, width, stem, image_size: See `ResNet`;
+            `num_classes` is K.
         settings: The open points of the task.
     """
 
@@ -54,8 +55,9 @@ class EmbeddingNet(ResNet):
         width: int = 64,
         stem: str = "imagenet",
         settings: RetrievalSettings = AS_DEFAULT,
+        image_size: int | tuple[int, int] | None = None,
     ):
-        super().__init__(blocks_per_stage, num_classes, attention, width, stem, last_stride=1)
+        super().__init__(blocks_per_stage, num_classes, attention, width, stem, 1, image_size)
         self.settings = settings
         dimensions = self.inplanes
         self.neck = nn.BatchNorm1d(dimensions)
@@ -98,13 +100,14 @@ def create_embedding(
     stem: str = "imagenet",
     pretrained: bool = False,
     settings: RetrievalSettings = AS_DEFAULT,
+    image_size: int | tuple[int, int] | None = None,
 ) -> EmbeddingNet:
     """A network by name, as `dreal_lib.networks.backbones.create_model`.
 
     Args:
         name: E.g. "cbam_resnet50"; "resnet50" has no attention.
         identities: K, of the training set.
-        width, stem: See `ResNet`.
+        width, stem, image_size: See `ResNet`.
         pretrained: Start the backbone from torchvision's ImageNet weights, which it downloads.
         settings: The open points of the task.
 
@@ -116,7 +119,9 @@ def create_embedding(
         raise unknown_choice("stem", stem, STEMS)
     if identities < 1 or width < 1:
         raise UserError(f"identities and width must be at least 1; got {identities} and {width}")
-    model = EmbeddingNet(BLOCKS_PER_STAGE[depth], identities, attention, width, stem, settings)
+    model = EmbeddingNet(
+        BLOCKS_PER_STAGE[depth], identities, attention, width, stem, settings, image_size
+    )
     if pretrained:
         _load_imagenet_weights(model, depth, width, stem)
     return model

@@ -125,7 +125,13 @@ def create_learner(
     A baseline and a reinforced run of the same seed start from the same network.
     """
     seed_initialisation(seed)
-    model = create_model(recipe.trained_model, classes, width=recipe.width, stem=recipe.stem)
+    model = create_model(
+        recipe.trained_model,
+        classes,
+        width=recipe.width,
+        stem=recipe.stem,
+        image_size=recipe.image_size,
+    )
     format_ = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=format_)
     if recipe.method == "baseline":

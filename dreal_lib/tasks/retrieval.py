@@ -172,6 +172,7 @@ def create_learner(
         stem=recipe.stem,
         pretrained=recipe.pretrained,
         settings=recipe.retrieval,
+        image_size=recipe.size,
     )
     format_ = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=format_)

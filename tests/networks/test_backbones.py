@@ -8,6 +8,7 @@ import torchvision
 from slow_reference import BLOCKS, TRUE_PARAMETERS
 from torch import nn
 
+from dreal_lib.attention import ATTENTION as REGISTRY
 from dreal_lib.attention.cbam import CBAM
 from dreal_lib.attention.se import SqueezeExcitation
 from dreal_lib.attention.srm import StyleRecalibration
@@ -38,10 +39,11 @@ def test_parameters_of_the_plain_networks_are_torchvisions(depth):
     }
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
-def test_every_block_holds_its_attention(name):
-    attention, depth = parse_model_name(name)
-    model = on_meta(name)
+@pytest.mark.parametrize("depth", BLOCKS)
+@pytest.mark.parametrize("prefix", ["", "se_", "cbam_", "srm_"])  # others: test_every_attention
+def test_every_block_holds_its_attention(prefix, depth):
+    attention = prefix.rstrip("_")
+    model = on_meta(f"{prefix}resnet{depth}")
     assert tuple(len(model.get_submodule(stage)) for stage in STAGES) == BLOCKS[depth]
     for stage in STAGES:
         for block in model.get_submodule(stage):
@@ -50,10 +52,26 @@ def test_every_block_holds_its_attention(name):
 
 
 def test_names_of_the_networks():
-    prefixes, depths = ("", "se_", "cbam_", "srm_"), (14, 26, 38, 50, 101)
+    prefixes, depths = ("", *(f"{name}_" for name in REGISTRY)), (14, 26, 38, 50, 101)
     assert set(MODEL_NAMES) == {f"{p}resnet{d}" for p in prefixes for d in depths}
     assert parse_model_name("resnet26") == (None, 26)
     assert parse_model_name("cbam_resnet101") == ("cbam", 101)
+    assert parse_model_name("ge_theta_plus_resnet50") == ("ge_theta_plus", 50)
+
+
+def test_a_network_whose_attention_needs_the_images_size_asks_for_it():
+    with pytest.raises(
+        UserError, match=r"'ge_theta' depend on .* image_size None; try image_size="
+    ):
+        create_model("ge_theta_resnet14")
+    sizes = {}
+    for image_size, stem in ((224, "imagenet"), ((65, 130), "tiny"), (32, "cifar")):
+        model = on_meta("ge_theta_resnet14", image_size=image_size, stem=stem, width=4)
+        sizes[stem] = [model.get_submodule(s)[0].attention.size for s in STAGES]
+        height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+        assert model(torch.zeros(2, 3, height, width, device="meta")).shape == (2, 1000)
+    assert sizes["imagenet"] == [(56, 56), (28, 28), (14, 14), (7, 7)]
+    assert sizes["tiny"] == [(33, 65), (17, 33), (9, 17), (5, 9)]
 
 
 def test_torchvisions_state_dict_gives_torchvisions_output():

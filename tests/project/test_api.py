@@ -66,7 +66,7 @@ def section(docstring: str, title: str) -> str | None:
 
 def listed(args: str) -> list[str]:
     """Names of an Args section; several may share a description, over line ends too."""
-    names = re.findall(r"^    ((?:\*?\w+,\s+)*\*?\w+): ", args, re.M)
+    names = re.findall(r"^    ((?:\*?\w+,\s+)*\*{0,2}\w+): ", args, re.M)
     return [name.strip().lstrip("*") for group in names for name in group.split(",")]
 
 
