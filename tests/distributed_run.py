@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 METRICS = ("top1_error_pct", "top5_error_pct", "val_loss")
 ROWS = {
     "se": ("se_resnet50_reinforced", {}),
-    "cbam": ("cbam_resnet101_reinforced", {"dreal": {"bypass_draw": "epoch"}}),
+    "cbam": ("cbam_resnet50_reinforced", {"dreal": {"bypass_draw": "epoch"}}),
     "baseline": ("srm_resnet50_baseline", {}),
 }
 
