@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Set in each recipe, not exported: `setup` has to see the caller's Python, not that of .venv.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup reproduce reproduce-all test book pdf browser chromium benchmark soak notebooks archive clean
+.PHONY: help setup reproduce reproduce-all test book pdf browser chromium benchmark soak notebooks archive wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -97,6 +97,9 @@ notebooks: setup  ## run the committed notebooks again, from their sources and c
 archive: setup  ## records, notebooks, figures and pins in one zip with checksums, into build/artifact.zip
 	rm -f build/artifact.zip
 	$(RUN) dreal archive build/artifact.zip
+
+wheel: setup  ## build the wheel; in an empty environment, train and evaluate with it (a minute)
+	$(RUN) python tests/wheel_trial.py
 
 clean:  ## delete build/ (the environment in .venv stays)
 	rm -rf build

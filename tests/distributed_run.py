@@ -33,7 +33,7 @@ from dreal_lib.training.trainer import Trainer
 CPU = torch.device("cpu")
 ROWS = {
     "se": ("se_resnet50_reinforced", {}),
-    "cbam": ("cbam_resnet101_reinforced", {"dreal": {"bypass_draw": "epoch"}}),
+    "cbam": ("cbam_resnet50_reinforced", {"dreal": {"bypass_draw": "epoch"}}),
     "baseline": ("srm_resnet50_baseline", {}),
 }
 

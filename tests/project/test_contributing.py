@@ -35,7 +35,7 @@ def test_a_missing_path_is_found():
 def test_every_target_exists():
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
     named = re.findall(r"`make ([a-z-]+)`", TEXT)
-    assert len(set(named)) == 5
+    assert len(set(named)) >= 5
     assert set(named) <= set(targets)
 
 

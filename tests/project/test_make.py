@@ -36,7 +36,7 @@ def test_help_is_the_default_and_lists_every_target():
     assert listing.returncode == 0
     targets = (
         "help setup reproduce reproduce-all test book pdf browser chromium benchmark soak "
-        "notebooks archive clean"
+        "notebooks archive wheel clean"
     ).split()
     assert [line.split()[0] for line in listing.stdout.splitlines()] == targets
 
@@ -71,7 +71,7 @@ def test_clean_keeps_the_environment(checkout: Path):
     assert not (checkout / "build").exists()
 
 
-@pytest.mark.parametrize("failing", [None, "setup", "test", "reproduce", "browser"])
+@pytest.mark.parametrize("failing", [None, "setup", "test", "wheel", "browser"])
 def test_ci_run_reports_each_step_and_fails_with_any(tmp_path: Path, failing: str | None):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
@@ -85,7 +85,9 @@ def test_ci_run_reports_each_step_and_fails_with_any(tmp_path: Path, failing: st
         check=False,
     )
     steps = (
-        ["setup"] if failing == "setup" else ["setup", "chromium", "test", "reproduce", "browser"]
+        ["setup"]
+        if failing == "setup"
+        else ["setup", "chromium", "test", "wheel", "reproduce", "browser"]
     )
     made = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("made ")]
     assert made == steps

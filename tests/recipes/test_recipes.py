@@ -40,14 +40,14 @@ def test_there_is_a_pair_of_rows_for_each_network_of_the_table():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", TABLE_1_ROWS)
-def test_every_row_loads_at_every_scale(name, profile):
-    recipe = load_recipe(name, profile)
-    network, _, method = name.removeprefix("table_1/").rpartition("_")
-    assert (recipe.network, recipe.method, recipe.profile) == (network, method, profile)
-    assert recipe.dreal == Settings()  # the defaults are what the book's page lists
-    if profile != "smoke":
-        assert recipe.trained_model == network
+def test_every_row_loads_at_every_scale(profile):
+    for name in TABLE_1_ROWS:
+        recipe = load_recipe(name, profile)
+        network, _, method = name.removeprefix("table_1/").rpartition("_")
+        assert (recipe.network, recipe.method, recipe.profile) == (network, method, profile)
+        assert recipe.dreal == Settings()  # the defaults are what the book's page lists
+        if profile != "smoke":
+            assert recipe.trained_model == network
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*/*.yaml")), ids=lambda path: path.stem)
@@ -70,14 +70,14 @@ def test_the_paper_profile_is_the_papers_recipe():
     assert (recipe.width, recipe.stem, recipe.classes) == (64, "imagenet", None)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_both_rows_of_a_network_share_everything_but_the_method(pair, profile):
-    baseline, reinforced = (
-        load_recipe(f"{pair}_{method}", profile).model_dump(exclude={"name", "method"})
-        for method in ("baseline", "reinforced")
-    )
-    assert baseline == reinforced
+def test_both_rows_of_a_network_share_everything_but_the_method(pair):
+    for profile in PROFILES:
+        baseline, reinforced = (
+            load_recipe(f"{pair}_{method}", profile).model_dump(exclude={"name", "method"})
+            for method in ("baseline", "reinforced")
+        )
+        assert baseline == reinforced
 
 
 def test_smoke_trains_smaller_networks_and_says_so():
@@ -278,9 +278,9 @@ def test_every_deciding_field_is_tried_below():
     assert set(ClassificationRecipe.model_fields) == set(CHANGES) | origin
 
 
-@pytest.mark.parametrize("key", CHANGES)
-def test_the_hash_changes_with_every_deciding_value(key):
-    assert load_recipe(ROW, overrides={key: CHANGES[key]}).hash != load_recipe(ROW).hash
+def test_the_hash_changes_with_every_deciding_value():
+    changed = [load_recipe(ROW, overrides={key: value}).hash for key, value in CHANGES.items()]
+    assert len({load_recipe(ROW).hash, *changed}) == 1 + len(CHANGES)
 
 
 @pytest.mark.parametrize("name", Settings.__dataclass_fields__)

@@ -145,18 +145,6 @@ def test_the_step_sum_and_the_trapezoid_are_scikit_learns():
     assert result.map_trapezoid == pytest.approx(np.mean(trapezoid), abs=1e-12)
 
 
-def test_the_step_sum_is_torchmetrics():
-    functional = pytest.importorskip("torchmetrics.functional.retrieval")
-    data = draw(1, ties=False, cameras=False)
-    kept, found = data["gallery_ids"] >= 0, []
-    for q, identity in zip(data["query_features"], data["query_ids"], strict=True):
-        right = torch.tensor(data["gallery_ids"][kept] == identity)
-        if right.any():
-            scores = -torch.tensor(slow_ranking(q, data["gallery_features"][kept], "cosine"))
-            found.append(float(functional.retrieval_average_precision(scores, right)))
-    assert evaluate(**data).map_step == pytest.approx(np.mean(found), abs=1e-6)
-
-
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_gallery_order_counts_only_among_ties(metric):
     rng = np.random.default_rng(0)
