@@ -154,11 +154,12 @@ def test_a_wrong_reference_is_found():
 def parse(words: list[str]) -> dict:
     """Parameters of a `dreal` command, which is not run."""
     command = typer.main.get_command(app)
-    while hasattr(command, "commands"):
+    while hasattr(command, "get_command"):  # a group; some import a command when it is looked up
         name, *words = words
-        if name not in command.commands:
+        found = command.get_command(None, name)
+        if found is None:
             raise LookupError(f"no command {name}")
-        command = command.commands[name]
+        command = found
     return command.make_context(command.name, list(words)).params
 
 
