@@ -10,6 +10,7 @@ Letters: B batch, C channels, H, W.
 import math
 from collections.abc import Callable, Mapping
 
+import slow_rga
 import torch
 from torch import Tensor
 
@@ -89,15 +90,24 @@ def squeeze_excitation(weights: Weights, x: Tensor, training: bool) -> Tensor:
     return x * sigmoid(linear(weights, "fc2", hidden))[:, :, None, None]
 
 
-def cbam(weights: Weights, x: Tensor, training: bool) -> Tensor:
+def cbam_channel(weights: Weights, x: Tensor, training: bool, prefix: str = "") -> Tensor:
     def mlp(vector: Tensor) -> Tensor:
-        return linear(weights, "channel.fc2", relu(linear(weights, "channel.fc1", vector)))
+        return linear(weights, f"{prefix}fc2", relu(linear(weights, f"{prefix}fc1", vector)))
 
     largest = torch.stack([torch.stack([c.max() for c in image]) for image in x])
-    x = x * sigmoid(mlp(mean_over_positions(x)) + mlp(largest))[:, :, None, None]
+    return x * sigmoid(mlp(mean_over_positions(x)) + mlp(largest))[:, :, None, None]
+
+
+def cbam_spatial(weights: Weights, x: Tensor, training: bool, prefix: str = "") -> Tensor:
     pooled = torch.stack([x.sum(1) / x.shape[1], x.sort(1).values[:, -1]], 1)
-    mixed = convolved(pooled, weights["spatial.conv.weight"][0]).unsqueeze(1)
-    return x * sigmoid(batch_norm(weights, "spatial.bn", mixed, training))
+    mixed = convolved(pooled, weights[f"{prefix}conv.weight"][0]).unsqueeze(1)
+    return x * sigmoid(batch_norm(weights, f"{prefix}bn", mixed, training))
+
+
+def cbam(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return cbam_spatial(
+        weights, cbam_channel(weights, x, training, "channel."), training, "spatial."
+    )
 
 
 def style_recalibration(weights: Weights, x: Tensor, training: bool) -> Tensor:
@@ -204,9 +214,103 @@ def non_local(weights: Weights, x: Tensor, training: bool) -> Tensor:
     return x + batch_norm(weights, "bn", added, training)
 
 
+def _released_names(weights: Weights, prefix: str, kind: str) -> dict[str, Tensor]:
+    """The weights of one of RGA's graphs by the names of its authors' release."""
+    places = {
+        "psi.conv": f"gx_{kind}.0",
+        "psi.bn": f"gx_{kind}.1",
+        "relations.theta.conv": f"theta_{kind}.0",
+        "relations.theta.bn": f"theta_{kind}.1",
+        "relations.phi.conv": f"phi_{kind}.0",
+        "relations.phi.bn": f"phi_{kind}.1",
+        "relations.varphi.conv": f"gg_{kind}.0",
+        "relations.varphi.bn": f"gg_{kind}.1",
+        "w1": f"W_{kind}.0",
+        "bn1": f"W_{kind}.1",
+        "w2": f"W_{kind}.3",
+        "bn2": f"W_{kind}.4",
+    }
+    found = {}
+    for ours, released in places.items():
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            value = weights.get(f"{prefix}.{ours}.{key}")
+            if value is not None:
+                found[f"{released}.{key}"] = value[..., None] if value.dim() == 3 else value
+    return found
+
+
+def _rga_spatial(weights: Weights, prefix: str, x: Tensor, training: bool) -> Tensor:
+    return slow_rga.spatial_map(x, _released_names(weights, prefix, "spatial"), training)
+
+
+def _rga_channel(weights: Weights, prefix: str, x: Tensor, training: bool) -> Tensor:
+    return slow_rga.channel_map(x, _released_names(weights, prefix, "channel"), training)
+
+
+def rga_s(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return x * _rga_spatial(weights, "graph", x, training)
+
+
+def rga_c(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return x * _rga_channel(weights, "graph", x, training)
+
+
+def rga_sc(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    x = x * _rga_spatial(weights, "spatial.graph", x, training)
+    return x * _rga_channel(weights, "channel.graph", x, training)
+
+
+def rga_cs(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    x = x * _rga_channel(weights, "channel.graph", x, training)
+    return x * _rga_spatial(weights, "spatial.graph", x, training)
+
+
+def rga_parallel(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    spatial = _rga_spatial(weights, "spatial", x, training)
+    return x * spatial * _rga_channel(weights, "channel", x, training)
+
+
+def non_local_rga_s(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    inner = {k.removeprefix("non_local."): v for k, v in weights.items()}
+    x = non_local(inner, x, training)
+    return x * _rga_spatial(weights, "spatial.graph", x, training)
+
+
+def _fc_embedded(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return relu(batch_norm(weights, "embedding.1", linear(weights, "embedding.0", x), training))
+
+
+def _fc_logits(weights: Weights, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """Of FC-S, (B, 1, H, W), and of FC-C, (B, C, 1, 1), from one embedding."""
+    embedded = _fc_embedded(weights, x, training)
+    spatial = channel = torch.zeros(1, dtype=x.dtype)
+    if "positions.0.weight" in weights:
+        mean = (embedded.sum(1) / embedded.shape[1]).flatten(1)
+        hidden = relu(linear(weights, "positions.0", mean))
+        spatial = linear(weights, "positions.2", hidden).reshape(-1, 1, *x.shape[2:])
+    if "channel.weight" in weights:
+        channel = linear(weights, "channel", mean_over_positions(embedded))[:, :, None, None]
+    return spatial, channel
+
+
+def fc_s(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return x * sigmoid(_fc_logits(weights, x, training)[0])
+
+
+def fc_c(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    return x * sigmoid(_fc_logits(weights, x, training)[1])
+
+
+def fc_parallel(weights: Weights, x: Tensor, training: bool) -> Tensor:
+    spatial, channel = _fc_logits(weights, x, training)
+    return x * sigmoid(spatial * channel)
+
+
 FORMULAE: dict[str, Callable[[Weights, Tensor, bool], Tensor]] = {
     "se": squeeze_excitation,
     "cbam": cbam,
+    "cbam_s": cbam_spatial,
+    "cbam_c": cbam_channel,
     "srm": style_recalibration,
     "eca": efficient_channel,
     "ge": ge_minus,
@@ -216,4 +320,13 @@ FORMULAE: dict[str, Callable[[Weights, Tensor, bool], Tensor]] = {
     "coordinate": coordinate,
     "gc": global_context,
     "non_local": non_local,
+    "non_local_rga_s": non_local_rga_s,
+    "rga_s": rga_s,
+    "rga_c": rga_c,
+    "rga_sc": rga_sc,
+    "rga_cs": rga_cs,
+    "rga_parallel": rga_parallel,
+    "fc_s": fc_s,
+    "fc_c": fc_c,
+    "fc_parallel": fc_parallel,
 }

@@ -13,8 +13,7 @@ Letters: B batch, C channels, E embedded channels, N = HW positions.
 import torch
 from torch import Tensor, nn
 
-from dreal_lib.attention.actor import Actor
-from dreal_lib.attention.map_size import checked_size, refuse_another_size
+from dreal_lib.attention.actor import Actor, refuse_other_size
 from dreal_lib.settings.rga import FullyConnectedSettings
 
 EMBEDDED_CHANNELS = 256
@@ -64,7 +63,7 @@ class FullyConnectedSpatial(FullyConnectedAttention):
         settings: The open points.
 
     Raises:
-        UserError: A size that cannot be; in the forward pass, features of another size.
+        UserError: In the forward pass, features of another size.
     """
 
     kind = "spatial"
@@ -77,13 +76,13 @@ class FullyConnectedSpatial(FullyConnectedAttention):
         settings: FullyConnectedSettings = AS_PUBLISHED,
     ):
         super().__init__()
-        self.size = checked_size("FC-S", size)
+        self.size = tuple(size)
         embedded = settings.spatial_input == "embedded"
         self.embedding = FeatureEmbedding(channels, settings) if embedded else nn.Identity()
         self.positions = PositionLayers(size[0] * size[1], settings)
 
     def attend(self, descriptor: Tensor) -> Tensor:
-        refuse_another_size("this FC-S module", self.size, descriptor)
+        refuse_other_size(self, self.size, descriptor)
         mean = self.embedding(descriptor).mean(1).flatten(1)  # (B, N)
         return torch.sigmoid(self.positions(mean)).reshape(-1, 1, *self.size)
 
@@ -124,7 +123,7 @@ class FullyConnectedParallel(FullyConnectedAttention):
         settings: FullyConnectedSettings = AS_PUBLISHED,
     ):
         super().__init__()
-        self.size = checked_size("FC-S//C", size)
+        self.size = tuple(size)
         self.separate = settings.parallel_gate == "separate"
         self.raw = settings.spatial_input == "raw"
         self.embedding = FeatureEmbedding(channels, settings)
@@ -134,7 +133,7 @@ class FullyConnectedParallel(FullyConnectedAttention):
         self.channel = nn.Linear(self.embedding.width, channels, bias=False)
 
     def attend(self, descriptor: Tensor) -> Tensor:
-        refuse_another_size("this FC-S//C module", self.size, descriptor)
+        refuse_other_size(self, self.size, descriptor)
         embedded = self.embedding(descriptor)
         mean = self._spatial_input(descriptor, embedded).mean(1).flatten(1)  # (B, N)
         spatial = self.positions(mean).reshape(-1, 1, *self.size)

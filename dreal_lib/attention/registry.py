@@ -11,12 +11,25 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from dreal_lib.attention.bam import BottleneckAttention
-from dreal_lib.attention.cbam import CBAM
+from dreal_lib.attention.cbam import CBAM, ChannelAttention, SpatialAttention
 from dreal_lib.attention.coordinate import CoordinateAttention
 from dreal_lib.attention.eca import EfficientChannelAttention
+from dreal_lib.attention.fc import (
+    FullyConnectedChannel,
+    FullyConnectedParallel,
+    FullyConnectedSpatial,
+)
 from dreal_lib.attention.gc import GlobalContext
 from dreal_lib.attention.ge import GatherExcite, GatherExciteTheta, GatherExciteThetaPlus
 from dreal_lib.attention.non_local import NonLocal
+from dreal_lib.attention.rga import (
+    ChannelRelationAttention,
+    ChannelThenSpatial,
+    NonLocalThenSpatial,
+    ParallelRelationAttention,
+    SpatialRelationAttention,
+    SpatialThenChannel,
+)
 from dreal_lib.attention.se import SqueezeExcitation
 from dreal_lib.attention.srm import StyleRecalibration
 from dreal_lib.errors import UserError, unknown_choice
@@ -48,6 +61,11 @@ class Entry:
         return tuple(n for n in inspect.signature(self.module).parameters if n not in taken)
 
 
+def _cbam_spatial(channels: int, kernel_size: int = 7) -> SpatialAttention:
+    return SpatialAttention(kernel_size)  # fits any number of channels
+
+
+EVERY_STAGE = (1, 2, 3, 4)
 ATTENTION = {
     "se": Entry(SqueezeExcitation),
     "cbam": Entry(CBAM),
@@ -60,6 +78,17 @@ ATTENTION = {
     "coordinate": Entry(CoordinateAttention),
     "gc": Entry(GlobalContext),
     "non_local": Entry(NonLocal, after_stages=(2, 3)),
+    "non_local_rga_s": Entry(NonLocalThenSpatial, needs_size=True, after_stages=EVERY_STAGE),
+    "rga_s": Entry(SpatialRelationAttention, needs_size=True, after_stages=EVERY_STAGE),
+    "rga_c": Entry(ChannelRelationAttention, needs_size=True, after_stages=EVERY_STAGE),
+    "rga_sc": Entry(SpatialThenChannel, needs_size=True, after_stages=EVERY_STAGE),
+    "rga_cs": Entry(ChannelThenSpatial, needs_size=True, after_stages=EVERY_STAGE),
+    "rga_parallel": Entry(ParallelRelationAttention, needs_size=True, after_stages=EVERY_STAGE),
+    "cbam_s": Entry(_cbam_spatial),
+    "cbam_c": Entry(ChannelAttention),
+    "fc_s": Entry(FullyConnectedSpatial, needs_size=True, after_stages=EVERY_STAGE),
+    "fc_c": Entry(FullyConnectedChannel, after_stages=EVERY_STAGE),
+    "fc_parallel": Entry(FullyConnectedParallel, needs_size=True, after_stages=EVERY_STAGE),
 }
 
 

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreal_lib.attention.map_size import checked_size, refuse_another_size
+from dreal_lib.attention.actor import refuse_other_size
 from dreal_lib.attention.recomputed import recomputed
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.settings.rga import RGASettings
@@ -154,7 +154,7 @@ class RelationGraph(nn.Module):
         _refuse_impossible(channels, s1, s2, form)
         if not (relations or visual):
             raise UserError("RGA needs relations, visual features or both; got neither")
-        self.channels, self.size = channels, checked_size("RGA", size)
+        self.channels, self.size = channels, tuple(size)
         nodes, dimensions = self.nodes_and_dimensions()
         self.pooled = relations or settings.without_relations == "pooled"
         inner = max(dimensions // s1, 1)
@@ -197,7 +197,7 @@ class RelationGraph(nn.Module):
                 f"this RGA module was built for {self.channels} channels; got {features.shape[1]}; "
                 f"build it with channels={features.shape[1]}"
             )
-        refuse_another_size("this RGA module", self.size, features)
+        refuse_other_size(self, self.size, features)
 
 
 class SpatialGraph(RelationGraph):

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from dreal_lib.attention.actor import Actor
+from dreal_lib.attention.non_local import NonLocal
 from dreal_lib.attention.recomputed import recomputed
 from dreal_lib.attention.relations import (
     AS_PUBLISHED,
@@ -136,6 +137,35 @@ def _one_then_other(first: Actor, second: Actor, features: Tensor) -> Tensor:
     again = partial(first.recalibrate, features.detach(), attention.detach())
     with recomputed(between, again):
         return second(between)
+
+
+class NonLocalThenSpatial(nn.Module):
+    """Non-local + RGA-S of Table 3: the spatial map is made behind a non-local block.
+
+    Args:
+        channels, size, s1, s2: See `RelationGraph`.
+        reduction: Of the non-local block.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        s1: int = 8,
+        s2: int = 8,
+        reduction: int = 2,
+    ):
+        super().__init__()
+        self.non_local = NonLocal(channels, reduction)
+        self.spatial = SpatialRelationAttention(channels, size, s1=s1, s2=s2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.spatial(self.non_local(features))
+
+    def resume(self, features: Tensor) -> Tensor:
+        """From the features that the map multiplies on: where a counterfactual begins."""
+        return self.spatial(features)
 
 
 class ParallelRelationAttention(RelationAttention, Actor):

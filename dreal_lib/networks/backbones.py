@@ -151,7 +151,9 @@ class ResNet(resnet.ResNet):
             (B, C, H, W); `onward` makes logits of it.
         """
         module = self.get_submodule(block)
-        return module(features) if block.endswith(BEHIND) else module.finish(features, shortcut)
+        if block.endswith(BEHIND):
+            return getattr(module, "resume", module)(features)
+        return module.finish(features, shortcut)
 
     def onward(self, x: Tensor, after: str, until: str | None = None):
         """Runs what comes behind a block.

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreal_lib.attention.registry import create_attention
+from dreal_lib.attention.registry import create_attention, entry_of
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.settings.rga import CifarSettings
 
@@ -258,7 +258,8 @@ def rga_ratios(family: str, settings: CifarSettings = AS_PUBLISHED) -> dict[str,
 
 
 def _by_name(name: str, options: dict, channels: int, size: tuple[int, int]) -> nn.Module:
-    return create_attention(name, channels, size=size, **options)
+    needed = size if entry_of(name).needs_size else None
+    return create_attention(name, channels, needed, **options)
 
 
 def _made(attention: AttentionMaker | None, channels: int, side: int) -> nn.Module:

@@ -23,7 +23,10 @@ each = pytest.mark.parametrize("name", ATTENTION)
 
 def make(name: str, channels: int = CHANNELS, seed: int = 1) -> nn.Module:
     """An entry in float64 with every parameter and buffer off its initial value."""
-    module = create_attention(name, channels, SIZE if ATTENTION[name].needs_size else None)
+    size = SIZE if ATTENTION[name].needs_size else None
+    # RGA's ratios of 8 leave one hidden channel here, which may be silent at every node.
+    ratios = {"s1": 2, "s2": 2} if "s1" in ATTENTION[name].options else {}
+    module = create_attention(name, channels, size, **ratios)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in module.double().state_dict().items():
@@ -164,7 +167,7 @@ def test_the_reduced_state_is_the_mean_over_what_the_map_lacks(name):
         torch.testing.assert_close(reduced.flatten(1), expected.flatten(1))
 
 
-@pytest.mark.parametrize("name", MULTIPLYING)
+@pytest.mark.parametrize("name", [n for n in MULTIPLYING if all(map(makes_map, actors(make(n))))])
 def test_with_its_map_replaced_by_the_mean_it_emphasises_nothing(name):
     """Each image's features are then scaled by one number; so bypassing means what Eq. 1 says."""
     module, x = make(name).eval(), features()

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dreal_lib.attention.rga import SpatialThenChannel
+from dreal_lib.attention.se import SqueezeExcitation
 from dreal_lib.errors import UserError
 from dreal_lib.networks.cifar import ARCHITECTURES, create_cifar, rga_ratios
 from dreal_lib.settings.rga import CifarSettings
@@ -103,6 +104,17 @@ def test_the_depth_counts_the_layers_with_weights(name):
     """All convolutions but those of shortcuts, and the classifier."""
     layers = [m for m in plain(name).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == int(name.lstrip("resndtbc_"))
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("resnet20", 4), ("densenet_bc40", 8)])
+def test_an_attention_by_name_gets_the_paper_s_ratios_unless_told(name, ratio):
+    family = ARCHITECTURES[name].family
+    assert rga_ratios(family) == {"s1": ratio, "s2": ratio}
+    by_name = parameters(on_meta(name, attention="rga_sc"))
+    assert by_name == parameters(on_meta(name, attention=rga_of(name, AS_PUBLISHED)))
+    told = on_meta(name, attention="rga_sc", attention_options={"s1": 2, "s2": 2})
+    assert parameters(told) > by_name
+    assert isinstance(on_meta(name, attention="se").attention, SqueezeExcitation)
 
 
 @pytest.mark.parametrize(("name", "settings", "channels", "side"), PLACES)
