@@ -348,8 +348,9 @@ def test_most_informative_runs_come_first():
         for method in ("baseline", "reinforced")
     ]
     tables = [row.split("/")[0] for row, _ in runs_]
-    assert list(dict.fromkeys(tables)) == ["table_1", "table_3", "ablations"]
-    assert tables == sorted(tables, key=["table_1", "table_3", "ablations"].index)
+    order = ["table_1", "table_3", "ablations", "evidence"]
+    assert list(dict.fromkeys(tables)) == order
+    assert tables == sorted(tables, key=order.index)
 
 
 def test_missing_runs_are_those_without_a_complete_record(run_tiny, tmp_path):
