@@ -1,6 +1,6 @@
 """The program `dreal`: the library's commands, and those of the book.
 
-`execute`, `reproduce` and `archive` work on a checkout of the project.
+`execute`, `reproduce`, `rows` and `archive` work on a checkout of the project.
 """
 
 import os
@@ -129,6 +129,34 @@ def reproduce(
     if status == EX_TEMPFAIL:
         typer.echo("time is up; the same command goes on", err=True)
     raise typer.Exit(status)
+
+
+@app.command()
+def rows(profile: Profile = "desktop") -> None:
+    """List every row: its paper and table, its task, what a run may take, the pages that show it.
+
+    The page's notebook is book/notebooks/PAGE.py, the recipe dreal_lib/recipes/ROW.yaml.
+
+    Example:
+
+      dreal rows --profile smoke
+    """
+    _require_checkout("rows")
+    from book.companion.reproduction.listing import row_lines
+    from dreal_lib.errors import unknown_choice
+    from dreal_lib.recipes import PROFILES
+    from dreal_lib.records import find_records
+    from dreal_lib.runtime.environment import PROJECT_ROOT
+
+    if profile not in PROFILES:
+        raise unknown_choice("profile", profile, PROFILES)
+    stored = [
+        run
+        for folder, origin in (("build/records", "re-run"), ("book/records", "recorded"))
+        for run in find_records(PROJECT_ROOT / folder, origin=origin)
+        if run.record.profile == profile
+    ]
+    typer.echo("\n".join(row_lines(stored)))
 
 
 @app.command()

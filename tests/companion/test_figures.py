@@ -8,13 +8,19 @@ import pytest
 from synthetic_records import MAPS, block_curves
 
 from book.companion import drawing
-from book.companion.critics import figures as curve_figures
+from book.companion.critics.figures import (
+    THIN,
+    _over_maps,
+    critique_and_reward,
+    critique_quality,
+    reward_parts,
+)
 from dreal_lib.errors import UserError
 
 DRAWN = (
-    curve_figures.critique_and_reward,
-    curve_figures.reward_parts,
-    curve_figures.critique_quality,
+    critique_and_reward,
+    reward_parts,
+    critique_quality,
 )
 
 
@@ -55,7 +61,7 @@ def test_every_colour_reads_on_a_light_and_a_dark_page():
 
 def test_fig_6_draws_the_curves_it_is_given():
     blocks = block_curves()
-    panels = titled(curve_figures.critique_and_reward(blocks))
+    panels = titled(critique_and_reward(blocks))
     assert list(panels) == ["conv2_0", "conv3_0", "conv3_1", "conv4_0", "conv4_1", "conv5_0"]
     curve = blocks[blocks["map"] == "layer3.1"]
     for quantity in ("critique", "reward"):
@@ -66,7 +72,7 @@ def test_fig_6_draws_the_curves_it_is_given():
 
 
 def test_a_stage_begins_a_new_row():
-    figure = curve_figures.critique_and_reward(block_curves())
+    figure = critique_and_reward(block_curves())
     figure.canvas.draw()
     tops = {name: round(axis.get_position().y1, 2) for name, axis in titled(figure).items()}
     assert tops["conv3_0"] == tops["conv3_1"]
@@ -76,7 +82,7 @@ def test_a_stage_begins_a_new_row():
 def test_a_long_stage_takes_several_rows():
     maps = [f"layer3.{index}" for index in range(23)]
     assert [len(row) for row in drawing.block_grid(maps)] == [6, 6, 6, 5]
-    panels = titled(curve_figures.critique_and_reward(block_curves(maps, epochs=2)))
+    panels = titled(critique_and_reward(block_curves(maps, epochs=2)))
     assert len(panels) == 23
 
 
@@ -95,7 +101,7 @@ def three_runs():
 
 def test_each_seed_is_a_line_and_nothing_is_averaged():
     blocks = three_runs()
-    figure = curve_figures.critique_and_reward(blocks)
+    figure = critique_and_reward(blocks)
     panel = titled(figure)["conv5_0"]
     for quantity in ("critique", "reward"):
         colour = drawing.PALETTE[quantity]
@@ -108,7 +114,7 @@ def test_each_seed_is_a_line_and_nothing_is_averaged():
         for line, curve in zip(drawn, expected, strict=True):
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
             np.testing.assert_array_equal(line.get_ydata(), curve[f"{quantity}_mean"])
-            assert line.get_linewidth() == curve_figures.THIN
+            assert line.get_linewidth() == THIN
     assert not any(panel.collections for panel in titled(figure).values())  # no band
     (legend,) = figure.legends
     said = [text.get_text() for text in legend.get_texts()]
@@ -116,16 +122,16 @@ def test_each_seed_is_a_line_and_nothing_is_averaged():
 
 
 def test_one_run_needs_no_word_on_seeds():
-    figure = curve_figures.critique_and_reward(block_curves())
+    figure = critique_and_reward(block_curves())
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["critique Q", "reward R"]
     line = line_of(titled(figure)["conv5_0"], drawing.PALETTE["reward"])
-    assert line.get_linewidth() > curve_figures.THIN
+    assert line.get_linewidth() > THIN
 
 
 def test_the_parts_of_each_seed_are_drawn():
     blocks = three_runs()
-    panels = titled(curve_figures.reward_parts(blocks))
+    panels = titled(reward_parts(blocks))
     shares = [line.get_ydata()[-1] for line in panels["predicted right"].lines]
     np.testing.assert_allclose(shares, [0.7, 0.7, 0.7])
     gains = [line for line in panels["conv3_x"].lines if len(line.get_xdata()) == 4]
@@ -142,7 +148,7 @@ def test_the_parts_of_each_seed_are_drawn():
 
 def test_the_parts_are_the_share_and_the_gain():
     blocks = block_curves()
-    panels = titled(curve_figures.reward_parts(blocks))
+    panels = titled(reward_parts(blocks))
     assert list(panels) == ["predicted right", "conv2_x", "conv3_x", "conv4_x", "conv5_x"]
     share = line_of(panels["predicted right"], drawing.PALETTE["right_share"])
     np.testing.assert_allclose(share.get_ydata(), [0.325, 0.45, 0.575, 0.7])
@@ -155,11 +161,11 @@ def test_the_parts_are_the_share_and_the_gain():
 def test_the_share_right_weighs_blocks_by_their_images():
     rows = {"epoch": 1, "map": ["layer1.0", "layer2.0"], "images": [300, 100]}
     blocks = pd.DataFrame(rows | {"right_share": [0.2, 0.6]})
-    assert curve_figures._over_maps(blocks)["right_share"].tolist() == pytest.approx([0.3])
+    assert _over_maps(blocks)["right_share"].tolist() == pytest.approx([0.3])
 
 
 def test_quality_shows_undefined_cells_as_undefined():
-    figure = curve_figures.critique_quality(block_curves())
+    figure = critique_quality(block_curves())
     correlation = titled(figure)["correlation with R"].images[0].get_array()
     assert correlation.shape == (len(MAPS), 4)
     assert correlation.mask[0].all()  # layer1.0's critic is stuck
@@ -169,7 +175,7 @@ def test_quality_shows_undefined_cells_as_undefined():
 def test_quality_has_a_row_of_cells_a_seed():
     blocks = three_runs()
     saturated = np.where((blocks["map"] == "layer2.0") & (blocks["seed"] == 2), 1.0, 0.0)
-    figure = curve_figures.critique_quality(blocks.assign(saturated_share=saturated))
+    figure = critique_quality(blocks.assign(saturated_share=saturated))
     cells = titled(figure)["share saturated"].images[0].get_array()
     assert cells.shape == (3 * len(MAPS), 4)
     assert (cells == 1).all(axis=1).nonzero()[0].tolist() == [5]  # the second map's last run

@@ -10,8 +10,8 @@ from book.companion.results import network_costs, table_1
 from book.companion.text import differences, runs, tables
 from dreal_lib import records
 from dreal_lib.comparison import paired
-from dreal_lib.comparison import rows as compare
 from dreal_lib.comparison.paired import Difference
+from dreal_lib.comparison.rows import is_paper_scale
 from dreal_lib.errors import UserError
 
 
@@ -304,7 +304,7 @@ def test_the_overview_shows_what_was_run(tmp_path):
 
 def test_other_scales_never_stand_beside_the_papers_numbers(tmp_path):
     write_run(tmp_path, "table_1/se_resnet50_baseline")
-    assert not compare.is_paper_scale(smoke(tmp_path))
+    assert not is_paper_scale(smoke(tmp_path))
     text = table_1.our_errors(smoke(tmp_path)).to_markdown()
     assert "†" not in text
     imagenet = {

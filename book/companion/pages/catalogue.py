@@ -114,7 +114,9 @@ PAGES: dict[str, Specification] = {
         # It is about critics, which a baseline has none of.
         Specification("fig_6", _NETWORK, ("table_1/{network}_reinforced",)),
         Specification("table_3", rows=("table_3/*",), beside=("table_1/srm_resnet101_*",)),
-        Specification("ablations", rows=("ablations/*",), beside=("table_1/*_reinforced",)),
+        Specification(
+            "ablations", rows=("ablations/*",), beside=("table_1/*_resnet50_reinforced",)
+        ),
         Specification("table_2", rows=("table_2/*",), task="retrieval", variants=None),
         Specification(
             "retrieval",

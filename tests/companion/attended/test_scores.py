@@ -10,8 +10,7 @@ from synthetic_records import write_run
 from tiny_images import write_tiny_set
 
 from book.companion.attended import chosen, pictures, text
-from book.companion.attended import scores as attended
-from book.companion.attended.scores import Pair
+from book.companion.attended.scores import Pair, above_uniform, compare_scores, load_pairs
 from data_prep import embedded
 from dreal_lib import records
 from dreal_lib.data.boxes import rectangles
@@ -67,7 +66,7 @@ def make_pair(record):
 
 
 def by_score(pairs, within=None):
-    return {c.score: c for c in attended.compare_scores(pairs, within)}
+    return {c.score: c for c in compare_scores(pairs, within)}
 
 
 def test_one_seed_is_compared_image_by_image(make_pair):
@@ -116,7 +115,7 @@ def test_scores_within_a_group_are_of_its_images_alone(make_pair):
 def test_equal_runs_have_no_p_and_no_claim(make_pair):
     pair = make_pair()
     same = replace(pair, reinforced=pair.baseline)
-    found = attended.compare_scores([same])
+    found = compare_scores([same])
     assert np.isnan(found[0].by_seed[0].p)
     assert all("no difference can be claimed" in s for s in text.claim_sentences(found))
 
@@ -130,7 +129,7 @@ def test_equal_runs_have_no_p_and_no_claim(make_pair):
     ],
 )
 def test_claims_follow_the_intervals(make_pair, shift, correct, complete):
-    sentences = text.claim_sentences(attended.compare_scores([make_pair(shift)]))
+    sentences = text.claim_sentences(compare_scores([make_pair(shift)]))
     assert [correct in sentences[0], complete in sentences[1]] == [True, True]
     assert all("says nothing about the method" in sentence for sentence in sentences)
     assert "attended area differs" in sentences[1]
@@ -139,14 +138,14 @@ def test_claims_follow_the_intervals(make_pair, shift, correct, complete):
 def test_more_correct_needs_all_three_scores(make_pair):
     pair = make_pair(0.05)
     pair.reinforced["localization/iou"][:] = pair.baseline["localization/iou"] - np.float16(0.05)
-    sentences = text.claim_sentences(attended.compare_scores([pair]))
+    sentences = text.claim_sentences(compare_scores([pair]))
     assert "no difference can be claimed" in sentences[0]
     assert "yes, more complete" in sentences[1]
 
 
 def test_the_table_has_a_line_a_seed_and_one_over_them(make_pair):
     pairs = [make_pair(0.05, 0), make_pair(0.06, 1)]
-    table = text.score_table(attended.compare_scores(pairs), pairs)
+    table = text.score_table(compare_scores(pairs), pairs)
     assert [row[1] for row in table.rows] == ["0", "1", "all"] * 5
     assert table.rows[0][-1] == str(N)
     assert f"n: of {N} images, those counted" in text.score_caption(pairs)
@@ -168,7 +167,7 @@ def test_better_than_a_uniform_map_where_the_interval_lies_above_it(make_pair):
     pair = above_share(make_pair, (0.0, 0.0625))
     pair.baseline["localization/energy"] += 0.0625
     pair.baseline["cam/box_share"][:2] = np.nan  # no known object
-    found = attended.above_uniform([pair])
+    found = above_uniform([pair])
     one = found["pointing"]["reinforced"]
     test = stats.ttest_1samp(np.tile([-0.0625, 0.1875], N // 2 - 1), 0).confidence_interval(0.95)
     assert (one.mean, one.low, one.high, one.n) == pytest.approx(
@@ -187,13 +186,13 @@ def test_over_seeds_a_uniform_map_is_beaten_by_the_seeds_alone(make_pair):
         pair.reinforced["localization/pointing"] -= 0.0625
     (said,) = text.uniform_sentences(pairs)
     assert "Neither network is better than such a map by pointing game, which" in said
-    assert attended.above_uniform(pairs)["energy"]["reinforced"].n == 3
-    assert attended.above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
+    assert above_uniform(pairs)["energy"]["reinforced"].n == 3
+    assert above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
 
 
 def test_a_set_without_boxes_says_so_everywhere(make_pair):
     pairs = [make_pair(objects=False)]
-    scores = attended.compare_scores(pairs)
+    scores = compare_scores(pairs)
     assert [c.score for c in scores] == ["area"]
     assert "without boxes and masks" in text.availability(pairs)[-1]
     assert all("Not measured here" in s for s in text.claim_sentences(scores))
@@ -240,15 +239,15 @@ def test_runs_are_paired_by_seed(tmp_path):
     labels = np.arange(3)
     baseline = [stored(tmp_path, "baseline", labels, seed) for seed in (2, 0)]
     reinforced = [stored(tmp_path, "reinforced", labels, seed) for seed in (2, 1, 0)]
-    assert [p.seed for p in attended.load_pairs(baseline, reinforced)] == [0, 2]
-    assert attended.load_pairs([], reinforced) == ()
+    assert [p.seed for p in load_pairs(baseline, reinforced)] == [0, 2]
+    assert load_pairs([], reinforced) == ()
 
 
 def test_runs_on_other_images_are_refused(tmp_path):
     baseline = stored(tmp_path, "baseline", np.arange(3))
     reinforced = stored(tmp_path, "reinforced", np.arange(4))
     with pytest.raises(UserError, match="not evaluated on the same images"):
-        attended.load_pairs([baseline], [reinforced])
+        load_pairs([baseline], [reinforced])
 
 
 def test_outcome_groups_by_hand(make_pair):

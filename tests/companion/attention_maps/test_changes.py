@@ -8,9 +8,15 @@ import pytest
 from synthetic_attention import BLOCKS_OF_50, THIN, attention, statistics
 from synthetic_records import write_run
 
-from book.companion.attention_maps import changes as claims
-from book.companion.attention_maps import loaded, measures
-from book.companion.attention_maps import spatial as spatial_attention
+from book.companion.attention_maps import changes, loaded, measures
+from book.companion.attention_maps.spatial import (
+    load_rewards,
+    reward_sentences,
+    reward_table,
+    spatial_caption,
+    spatial_sentences,
+    summarise_rewards,
+)
 from book.companion.papers import names
 from book.companion.text import differences
 from book.companion.text.tables import MINUS, NOTHING
@@ -142,7 +148,7 @@ def test_the_kind_of_map_is_chosen(tmp_path):
 
 def test_without_runs_nothing_is_loaded():
     assert loaded.load([], []) is None
-    assert spatial_attention.load_rewards([], []) is None
+    assert load_rewards([], []) is None
 
 
 def without(key):
@@ -225,21 +231,21 @@ def test_bad_choices_list_the_good_ones():
 # Claims
 
 
-def grown(changes):
+def grown(by_seed):
     """A reinforced network whose spread is the baseline's 0.1 plus a change by seed."""
-    return attention(reinforced=lambda name, seed: statistics(0.1 + changes[seed]))
+    return attention(reinforced=lambda name, seed: statistics(0.1 + by_seed[seed]))
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict"),
+    ("by_seed", "verdict"),
     [
         ([-0.05, -0.06, -0.07], "they grow more alike, as the paper says"),
         ([0.05, 0.06, 0.07], "they grow less alike, against what the paper says"),
         ([-0.05, 0.06, 0.0], "no change can be claimed"),
     ],
 )
-def test_likeness_is_judged_by_the_interval(changes, verdict):
-    conv3, conv4, _ = claims.claims(grown(changes))
+def test_likeness_is_judged_by_the_interval(by_seed, verdict):
+    conv3, conv4, _ = changes.claims(grown(by_seed))
     for sentence in (conv3, conv4):
         assert f": {verdict}. Divided by" in sentence
         assert "n = 3 seeds" in sentence
@@ -247,7 +253,7 @@ def test_likeness_is_judged_by_the_interval(changes, verdict):
 
 
 def test_the_claims_say_the_numbers():
-    conv3, _, conv5 = claims.claims(grown([-0.05, -0.06, -0.07]))
+    conv3, _, conv5 = changes.claims(grown([-0.05, -0.06, -0.07]))
     # t of 2 degrees of freedom is 4.303: 0.06 -+ 4.303 * 0.01 / sqrt 3
     assert "goes from 0.100 to 0.040; change " in conv3
     assert f"{MINUS}0.060 ± 0.010 over n = 3 seeds, 95 % interval {MINUS}0.085 to" in conv3
@@ -260,18 +266,18 @@ def test_the_claims_say_the_numbers():
 
 
 def test_channels_out_of_bounds_are_said():
-    _, _, conv5 = claims.claims(grown([0.1, 0.2, 0.36]))
+    _, _, conv5 = changes.claims(grown([0.1, 0.2, 0.36]))
     assert "means reach from 0.040 to 0.960: they do not all stay between" in conv5
     assert f"from 1.000 to 0.667, change {MINUS}0.333" in conv5
 
 
 def test_an_interval_is_cut_where_the_measure_ends():
-    found = claims.change(frame_of({"inside": (-0.9, -0.1, -0.5)}), "a", "inside")
+    found = changes.change(frame_of({"inside": (-0.9, -0.1, -0.5)}), "a", "inside")
     # Student's t alone: -0.5 -+ 4.303 * 0.4 / sqrt 3 = -1.494 to +0.494
     assert (found.mean, found.low, found.high) == pytest.approx((-0.5, -1.0, 0.494), abs=1e-3)
-    deviations = claims.change(frame_of({"spread": (0.4, 0.1, 0.0)}), "a", "spread")
+    deviations = changes.change(frame_of({"spread": (0.4, 0.1, 0.0)}), "a", "spread")
     assert (deviations.low, deviations.high) == pytest.approx((-0.350, 0.5), abs=1e-3)
-    rewards = claims.change(frame_of({"reward": (-0.9, -0.1, -0.5)}), "a", "reward")
+    rewards = changes.change(frame_of({"reward": (-0.9, -0.1, -0.5)}), "a", "reward")
     assert rewards.low == pytest.approx(-1.494, abs=1e-3)  # a reward has no lower bound of 1
 
 
@@ -288,27 +294,27 @@ def frame_of(changes):
 
 def test_one_seed_claims_nothing():
     one = attention(seeds=(0,), reinforced=lambda name, seed: statistics(0.3))
-    for sentence in claims.claims(one):
+    for sentence in changes.claims(one):
         assert "n = 1: nothing can be claimed" in sentence
-    assert "(n = 1; nothing can be claimed)" in claims.depth_sentences(one)[0]
+    assert "(n = 1; nothing can be claimed)" in changes.depth_sentences(one)[0]
 
 
 def test_seeds_that_agree_claim_nothing():
     same = Difference(0.1, 0.0, 2, None, None)
     assert differences.verdict_text(same, "lower", "higher") == "nothing can be claimed"
     assert "over n = 2 seeds, which agree" in differences.change_text(same)
-    assert claims.interval_text(same) == NOTHING
+    assert changes.interval_text(same) == NOTHING
 
 
 def test_a_paper_sized_network_needs_no_stand_in():
-    conv3, conv4, conv5 = claims.claims(attention(BLOCKS_OF_50))
+    conv3, conv4, conv5 = changes.claims(attention(BLOCKS_OF_50))
     assert "In conv3_3 (`layer2.3`) the spread" in conv3
     assert "In conv4_5 (`layer3.5`) the spread" in conv4
     assert "In conv5_2 (`layer4.2`) the standard deviation" in conv5
 
 
 def test_a_stage_without_attention_is_said():
-    conv3, _, _ = claims.claims(attention(["layer3.0", "layer4.0"]))
+    conv3, _, _ = changes.claims(attention(["layer3.0", "layer4.0"]))
     assert conv3.endswith("Not measured: this network has no attention in conv3_x.")
 
 
@@ -336,7 +342,7 @@ def test_depth_averages_the_blocks_of_a_stage():
         change = 0.1 * (int(name[-1]) + 1) + 0.001 * seed if name.startswith("layer4") else 0
         return statistics(0.1 + change, share=0.5)
 
-    largest, classes = claims.depth_sentences(attention(BLOCKS_OF_50, reinforced=reinforced))
+    largest, classes = changes.depth_sentences(attention(BLOCKS_OF_50, reinforced=reinforced))
     assert "conv5_x +0.201 (" in largest
     assert "It is largest in conv5_x; of conv5_x: it grows more diverse, as the paper" in largest
     assert "conv2_x 0.250 to 0.500" in classes
@@ -347,31 +353,31 @@ def test_a_map_that_one_run_lacks_is_left_out_of_its_numbers():
     lacking = attention(reinforced=lambda name, seed: statistics(0.2 + 0.01 * seed))
     for seed in (0, 1):
         del lacking.found["reinforced"][seed]["layer2.0"]
-    table = claims.measure_table(lacking, ["spread"])
+    table = changes.measure_table(lacking, ["spread"])
     rows = {str(row[1]).split("\N{NO-BREAK SPACE}")[0]: row for row in table.rows}
     assert rows["conv3_0"][3:] == ("0.220", "+0.120", NOTHING, "1")
     assert rows["conv4_0"][3:5] == ("0.210 ± 0.010", "+0.110")
     del lacking.found["reinforced"][2]["layer2.0"]
-    assert "change undefined: nothing can be claimed" in claims.claims(lacking)[0]
+    assert "change undefined: nothing can be claimed" in changes.claims(lacking)[0]
 
 
 def test_the_table_counts_measures_and_blocks():
-    table = claims.last_block_table(attention(BLOCKS_OF_50))
+    table = changes.last_block_table(attention(BLOCKS_OF_50))
     assert len(table.rows) == 3 * 4
     assert table.legend() == "● recorded (smoke)"
-    only = claims.measure_table(attention(), ["class_share"])
+    only = changes.measure_table(attention(), ["class_share"])
     assert [row[0] for row in only.rows] == ["class share"] * 4
 
 
 def test_without_runs_the_page_says_so():
-    assert claims.claims(None) == claims.depth_sentences(None) == [differences.NO_RUNS]
-    assert claims.last_block_table(None).rows[0][0] == "no pair of runs"
+    assert changes.claims(None) == changes.depth_sentences(None) == [differences.NO_RUNS]
+    assert changes.last_block_table(None).rows[0][0] == "no pair of runs"
     assert loaded.caption(None) == loaded.alt_text(None) == ""
-    assert claims.alt_text_by_block(None) == ""
-    assert spatial_attention.spatial_sentences(None) == [differences.NO_RUNS]
-    assert spatial_attention.reward_sentences(None) == [differences.NO_RUNS]
-    assert spatial_attention.reward_table(None).rows[0][0] == "no pair of runs"
-    assert spatial_attention.spatial_caption(None, "mean") == ""
+    assert changes.alt_text_by_block(None) == ""
+    assert spatial_sentences(None) == [differences.NO_RUNS]
+    assert reward_sentences(None) == [differences.NO_RUNS]
+    assert reward_table(None).rows[0][0] == "no pair of runs"
+    assert spatial_caption(None, "mean") == ""
 
 
 # Spatial maps and rewards
@@ -383,30 +389,28 @@ def test_shut_maps_are_named():
         return statistics(0.001, 0.01 if shut else 0.5, shape=(2, 2))
 
     maps = [f"{name}.spatial" for name in THIN]
-    level, places = spatial_attention.spatial_sentences(
-        attention(maps, kind="spatial", reinforced=reinforced)
-    )
+    level, places = spatial_sentences(attention(maps, kind="spatial", reinforced=reinforced))
     assert "in the baseline network none" in level
     assert "in the reinforced network conv3_0 (level 0.010, seed 1)." in level
     assert "conv2_0" in places
 
 
 def test_rewards_by_hand():
-    found = spatial_attention.summarise_rewards(np.array([0.5, -0.25, 0.0, 0.75], np.float16))
+    found = summarise_rewards(np.array([0.5, -0.25, 0.0, 0.75], np.float16))
     assert found == {"reward": 0.25, "helped": 0.5, "hurt": 0.25}
-    assert np.isnan(spatial_attention.summarise_rewards(np.array([]))["reward"])
+    assert np.isnan(summarise_rewards(np.array([]))["reward"])
 
 
 def test_only_images_predicted_right_count(tmp_path):
     rewards = [[0.5, -0.5], [-1, -1], [0.25, 0.25], [-1, -1]]
     runs = pair(tmp_path, figure_arrays(rewards=rewards, right=[True, False, True, False]))
-    found = spatial_attention.load_rewards(*runs)
+    found = load_rewards(*runs)
     assert found.blocks == ("layer1.0", "layer2.0")
     second = found.frame.query("method == 'baseline' and map == 'layer2.0'").iloc[0]
     assert second[["right", "reward", "helped", "hurt"]].tolist() == [0.5, -0.125, 0.5, 0.5]
-    row = spatial_attention.reward_table(found).rows[1]
+    row = reward_table(found).rows[1]
     assert row[1:] == (f"{MINUS}0.125, {MINUS}0.125", "0.000", NOTHING, "1", *["0.50, 0.50"] * 2)
-    baseline, _, change = spatial_attention.reward_sentences(found)
+    baseline, _, change = reward_sentences(found)
     assert "of the 50 % of the images predicted right, the attention of conv2_0" in baseline
     assert "loses 38 % of its probability" in baseline
     assert "conv3_0 hurt most often, on 50 %" in baseline
@@ -415,9 +419,9 @@ def test_only_images_predicted_right_count(tmp_path):
 
 def test_a_network_that_is_never_right_has_no_rewards(tmp_path):
     runs = pair(tmp_path, figure_arrays(rewards=[[-1.0, -1.0]], right=[False]))
-    found = spatial_attention.load_rewards(*runs)
-    assert spatial_attention.reward_table(found).rows[0][1] == f"{NOTHING}, {NOTHING}"
-    assert "no block has a reward" in spatial_attention.reward_sentences(found)[0]
+    found = load_rewards(*runs)
+    assert reward_table(found).rows[0][1] == f"{NOTHING}, {NOTHING}"
+    assert "no block has a reward" in reward_sentences(found)[0]
 
 
 @pytest.mark.parametrize(
@@ -429,5 +433,5 @@ def test_a_network_that_is_never_right_has_no_rewards(tmp_path):
 )
 def test_rewards_that_cannot_be_read_are_one_line(tmp_path, arrays, message):
     with pytest.raises(UserError, match=message) as caught:
-        spatial_attention.load_rewards(*pair(tmp_path, arrays))
+        load_rewards(*pair(tmp_path, arrays))
     assert "\n" not in str(caught.value)

@@ -9,8 +9,14 @@ from matplotlib.collections import PolyCollection
 from synthetic_attention import BLOCKS_OF_50, THIN, attention, statistics
 
 from book.companion import drawing
-from book.companion.attention_maps import figures as attention_figures
 from book.companion.attention_maps import loaded, spatial
+from book.companion.attention_maps.figures import (
+    attention_by_block,
+    channel_distributions,
+    rewards_by_block,
+    spatial_deviations,
+    spatial_means,
+)
 from book.companion.attention_maps.loaded import MapStatistics
 from dreal_lib.errors import UserError
 
@@ -40,7 +46,7 @@ def pairs(figure):
 
 def test_each_panel_shows_mean_and_shade():
     shown = loaded.last_blocks(attention(reinforced=rising), "variance", 1)
-    panels = pairs(attention_figures.channel_distributions(shown))
+    panels = pairs(channel_distributions(shown))
     assert list(panels) == ["conv2_0", "conv3_0", "conv4_0", "conv5_0"]
     _, axis = panels["conv4_0"]
     (line,) = axis.lines
@@ -55,7 +61,7 @@ def test_each_panel_shows_mean_and_shade():
 def test_a_pair_shares_its_range_and_no_shade_leaves_0_to_1():
     wide = attention(reinforced=lambda name, seed: statistics(0.4, deviation=0.5))
     shown = loaded.last_blocks(wide, "deviation")
-    for above, below in pairs(attention_figures.channel_distributions(shown)).values():
+    for above, below in pairs(channel_distributions(shown)).values():
         assert above.get_ylim() == below.get_ylim() == pytest.approx((-0.05, 1.05))
         assert above.get_ylabel() in ("baseline", "")
         for axis in (above, below):
@@ -66,7 +72,7 @@ def test_a_pair_shares_its_range_and_no_shade_leaves_0_to_1():
 
 def test_fig_3_has_a_panel_for_every_block_and_method():
     shown = loaded.all_blocks(attention(BLOCKS_OF_50, seeds=(0,)))
-    figure = attention_figures.channel_distributions(shown)
+    figure = channel_distributions(shown)
     assert sum(bool(axis.get_title("left")) for axis in figure.axes) == 16
     assert sum(bool(axis.lines) for axis in figure.axes) == 32
     named = {text.get_text() for axis in figure.axes for text in axis.texts}
@@ -79,8 +85,8 @@ def test_a_missing_map_leaves_a_box_that_says_so(kind):
     missing = found.maps[1]
     del found.found["reinforced"][0][missing]
     draw = {
-        "channel": attention_figures.channel_distributions,
-        "spatial": attention_figures.spatial_means,
+        "channel": channel_distributions,
+        "spatial": spatial_means,
     }[kind]
     shown = loaded.all_blocks(found)
     above, below = pairs(draw(shown))["conv3_0"]
@@ -93,15 +99,15 @@ def test_a_missing_map_leaves_a_box_that_says_so(kind):
 
 def test_many_channels_become_an_image():
     big = attention(seeds=(0,), baseline=lambda name, seed: statistics(shape=(2000,)))
-    svg = drawing.to_svg(attention_figures.channel_distributions(loaded.last_blocks(big)))
+    svg = drawing.to_svg(channel_distributions(loaded.last_blocks(big)))
     assert "<image" in svg
     small = loaded.last_blocks(attention())
-    assert "<image" not in drawing.to_svg(attention_figures.channel_distributions(small))
+    assert "<image" not in drawing.to_svg(channel_distributions(small))
 
 
 def test_heat_maps_share_one_scale():
     shown = loaded.all_blocks(spatial_attention_maps())
-    panels = pairs(attention_figures.spatial_means(shown))
+    panels = pairs(spatial_means(shown))
     item = statistics(0.3, shape=(3, 5))
     above, below = panels["conv2_0"]
     np.testing.assert_allclose(above.images[0].get_array(), item.mean - item.mean.mean())
@@ -111,13 +117,13 @@ def test_heat_maps_share_one_scale():
     low, high = limits.pop()
     assert low == -high
     assert high == pytest.approx(0.32)  # 0.8 less the level of 0.48
-    above, _ = pairs(attention_figures.spatial_deviations(shown))["conv2_0"]
+    above, _ = pairs(spatial_deviations(shown))["conv2_0"]
     np.testing.assert_allclose(above.images[0].get_array(), 0.2)
     assert below.images
 
 
 def test_a_dot_for_each_seed_and_a_line_through_their_means():
-    figure = attention_figures.attention_by_block(
+    figure = attention_by_block(
         attention(reinforced=lambda name, seed: statistics(0.1 + 0.1 * seed))
     )
     spread, _, share = figure.axes
@@ -139,17 +145,15 @@ def drawn_from_rewards():
 
 
 DRAWN = {
-    "channel": lambda: attention_figures.channel_distributions(
-        loaded.all_blocks(attention(seeds=(0,)))
-    ),
-    "means": lambda: attention_figures.spatial_means(loaded.all_blocks(spatial_attention_maps())),
-    "flat": lambda: attention_figures.spatial_deviations(
+    "channel": lambda: channel_distributions(loaded.all_blocks(attention(seeds=(0,)))),
+    "means": lambda: spatial_means(loaded.all_blocks(spatial_attention_maps())),
+    "flat": lambda: spatial_deviations(
         loaded.all_blocks(
             attention(SPATIAL, kind="spatial", **dict.fromkeys(("baseline", "reinforced"), flat))
         )
     ),
-    "by block": lambda: attention_figures.attention_by_block(attention(seeds=(0,))),
-    "rewards": lambda: attention_figures.rewards_by_block(drawn_from_rewards()),
+    "by block": lambda: attention_by_block(attention(seeds=(0,))),
+    "rewards": lambda: rewards_by_block(drawn_from_rewards()),
 }
 
 
@@ -166,6 +170,6 @@ def test_every_figure_is_svg_and_repeats_to_the_byte(name):
 
 def test_nothing_to_draw_is_refused():
     empty = loaded.Shown(attention(), (), 0, "variance")
-    for draw in (attention_figures.channel_distributions, attention_figures.spatial_means):
+    for draw in (channel_distributions, spatial_means):
         with pytest.raises(UserError, match="no attention map to draw"):
             draw(empty)

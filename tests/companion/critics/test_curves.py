@@ -6,8 +6,15 @@ import pytest
 from synthetic_records import block_curves, write_run
 
 from book.companion.critics import curves
-from book.companion.critics import text as critic_text
-from book.companion.critics import text as curve_text
+from book.companion.critics.text import (
+    alt_text,
+    alt_text_of_parts,
+    alt_text_of_quality,
+    curve_sentences,
+    recurrence_of_runs,
+    recurrence_sentence,
+    silence_of_runs,
+)
 from book.companion.papers.names import blocks_of_stages
 from book.companion.text.tables import MINUS
 from dreal_lib.records import find_records
@@ -57,7 +64,7 @@ def opposite_runs():
 
 
 def sentences(blocks):
-    found = curve_text.curve_sentences(curves.summarise_curves(blocks))
+    found = curve_sentences(curves.summarise_curves(blocks))
     return [sentence.replace(MINUS, "-") for sentence in found]
 
 
@@ -199,20 +206,20 @@ def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
     write_run(tmp_path, "table_1/cbam_resnet50_reinforced", maps=maps)
     runs = find_records(tmp_path)
     assert curves.silent_critics(runs) == (4, 12)  # of SE four stages twice, of CBAM two stages
-    said = critic_text.silence_of_runs(runs)
+    said = silence_of_runs(runs)
     assert "within 0.01 of 0" in said
     assert said.endswith(": CBAM-ResNet-50 2 of 4, SE-ResNet-50 2 of 8.")
     assert curves.silent_critics([r for r in runs if r.record.method == "baseline"]) == (0, 0)
-    assert critic_text.silence_of_runs([]) == critic_text.recurrence_of_runs([]) == ""
+    assert silence_of_runs([]) == recurrence_of_runs([]) == ""
 
 
 def test_steps_of_a_critic_are_the_blocks_of_its_stage():
     maps = ["layer3.10", "layer1.0.channel", "layer1.0.spatial", "layer3.2", "layer3.10"]
     assert blocks_of_stages(maps) == {"layer1": 1, "layer3": 2}
-    single = critic_text.recurrence_sentence(["layer1.0", "layer2.0"])
+    single = recurrence_sentence(["layer1.0", "layer2.0"])
     assert "one block a stage" in single
     assert "within ±0.76" in single  # tanh 1 = 0.7616
-    several = critic_text.recurrence_sentence(maps, "SE")
+    several = recurrence_sentence(maps, "SE")
     assert "SE has several blocks a stage (1 in conv2_x, 2 in conv4_x)" in several
     assert "up to 2 steps (Eq. 2), and a critic of one cell stays within ±0.96" in several
     assert "nothing here tests" not in several
@@ -222,7 +229,7 @@ def test_which_networks_test_the_recurrence(tmp_path):
     write_run(tmp_path)  # two blocks in two of its stages
     write_run(tmp_path, "table_1/srm_resnet50_reinforced", maps=("layer1.0", "layer2.0"))
     write_run(tmp_path, "table_1/cbam_resnet50_baseline", maps=("layer1.0",))
-    said = critic_text.recurrence_of_runs(find_records(tmp_path))
+    said = recurrence_of_runs(find_records(tmp_path))
     assert "is not tested: SRM-ResNet-50. With several" in said
     assert said.endswith("it is: SE-ResNet-50 (up to 2).")
 
@@ -249,13 +256,13 @@ def test_no_curves_say_nothing():
     empty = two_maps().iloc[:0]
     assert sentences(empty) == []
     for text in (
-        curve_text.alt_text,
-        curve_text.alt_text_of_parts,
-        curve_text.alt_text_of_quality,
+        alt_text,
+        alt_text_of_parts,
+        alt_text_of_quality,
     ):
         assert text(empty) == ""
-    assert "a line a run: 2 modules." in curve_text.alt_text(two_maps())
-    assert "run by run, at 0.80," in curve_text.alt_text_of_parts(two_maps())
+    assert "a line a run: 2 modules." in alt_text(two_maps())
+    assert "run by run, at 0.80," in alt_text_of_parts(two_maps())
     two = pd.concat([two_maps().assign(seed=0), two_maps().assign(seed=1, right_share=0.5)])
-    assert "at 0.80, 0.50," in curve_text.alt_text_of_parts(two)
-    assert "4 module-runs (2 modules, 2 runs), by epochs" in curve_text.alt_text_of_quality(two)
+    assert "at 0.80, 0.50," in alt_text_of_parts(two)
+    assert "4 module-runs (2 modules, 2 runs), by epochs" in alt_text_of_quality(two)

@@ -13,7 +13,7 @@ from book.companion.text.tables import MINUS
 from dreal_lib import records
 from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.critic import RecurrentCritic
-from dreal_lib.comparison import rows as compare
+from dreal_lib.comparison.rows import Row
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes import ClassificationRecipe, load_recipe, recipe_names, task_facts
@@ -421,7 +421,7 @@ def test_depth_is_claimed_by_the_interval(tmp_path):
 
 def test_a_row_without_a_run_has_no_depth():
     with pytest.raises(UserError, match=r"table_1/x has no run to average over; run"):
-        ablations.last_epoch_by_stage(compare.Row("table_1/x"))
+        ablations.last_epoch_by_stage(Row("table_1/x"))
 
 
 # The page

@@ -10,9 +10,15 @@ from matplotlib.patches import FancyBboxPatch
 
 from book.companion import drawing
 from book.companion.pages.catalogue import check_parameters
-from book.companion.schematic import figure as schematic_figure
-from book.companion.schematic import plan as schematic
-from book.companion.schematic import text as schematic_text
+from book.companion.schematic.figure import LOSS_STYLES, method
+from book.companion.schematic.plan import (
+    PROBE_SIZE,
+    Schematic,
+    describe,
+    gradient_routes,
+    read_critics,
+)
+from book.companion.schematic.text import drawn_blocks, labels, sentences, stage_table
 from dreal_lib import create_model, reinforce
 from dreal_lib.errors import UserError
 
@@ -26,13 +32,13 @@ ALGORITHM_1 = {"L_c": ("W", "theta"), "L_q": ("theta",), "L_r": ("phi",)}
 @pytest.fixture(scope="module", params=NETWORKS)
 def plan(request):
     torch.set_num_threads(1)
-    return schematic.describe(request.param, 224)
+    return describe(request.param, 224)
 
 
 @pytest.fixture(scope="module")
 def se_plan():
     torch.set_num_threads(1)
-    return schematic.describe("se_resnet50", 224)
+    return describe("se_resnet50", 224)
 
 
 def test_shapes_and_names_are_those_of_a_forward_pass():
@@ -52,7 +58,7 @@ def test_shapes_and_names_are_those_of_a_forward_pass():
         )
     agent.training_step(torch.rand(2, 3, 64, 64), torch.zeros(2, dtype=torch.long), [])
     made, first_read = dict(seen), {name: inputs[0] for name, inputs in read.items()}
-    critics = schematic.read_critics(agent, 64)
+    critics = read_critics(agent, 64)
     assert [critic.name for critic in critics] == list(first_read)
     assert {(item.block, item.kind) for c in critics for item in c.maps} == set(made)
     for critic in critics:
@@ -94,7 +100,7 @@ def test_critics_have_the_protocols_number_of_parameters(plan):
         "channel": CHANNEL_PARAMETERS,
         "spatial": SPATIAL_PARAMETERS if several else 0,
     }
-    (said,) = [line for line in schematic_text.sentences(plan) if "parameters" in line]
+    (said,) = [line for line in sentences(plan) if "parameters" in line]
     assert f"{sum(totals.values()):,} parameters" in said
 
 
@@ -104,7 +110,7 @@ def test_losses_teach_what_algorithm_1_says(plan):
 
 def test_a_step_that_teaches_otherwise_is_described_as_it_is():
     """A critic's loss that leaks into the attention shows in the routes."""
-    agent = reinforce(create_model("se_resnet14", 5, width=16), schematic.PROBE_SIZE)
+    agent = reinforce(create_model("se_resnet14", 5, width=16), PROBE_SIZE)
     step = agent.training_step
 
     def leaking(*args):
@@ -112,44 +118,44 @@ def test_a_step_that_teaches_otherwise_is_described_as_it_is():
         return type(made)(**{**vars(made), "regression_loss": made.loss})
 
     agent.training_step = leaking
-    assert schematic.gradient_routes(agent)["L_r"] == ("W", "theta", "phi")
+    assert gradient_routes(agent)["L_r"] == ("W", "theta", "phi")
 
 
 def test_describing_leaves_the_random_numbers_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    schematic.describe("se_resnet14", 64)
+    describe("se_resnet14", 64)
     assert torch.rand(1) == expected
 
 
 @pytest.mark.parametrize("size", [31, 1025, 224.0, True, "224"])
 def test_sizes_that_cannot_be_are_refused(size):
     with pytest.raises(UserError, match="image_size must be a whole number of pixels"):
-        schematic.describe("se_resnet50", size)
+        describe("se_resnet50", size)
     with pytest.raises(UserError, match="image_size must be a whole number of pixels"):
         check_parameters("fig_1", {"image_size": size})
 
 
 def test_networks_that_cannot_be_drawn_are_refused():
     with pytest.raises(UserError, match="holds no attention module"):
-        schematic.describe("resnet14", 64)
+        describe("resnet14", 64)
     with pytest.raises(UserError, match="unknown model"):
-        schematic.describe("se_resnet", 64)
+        describe("se_resnet", 64)
     with pytest.raises(UserError, match="se_resnet14 has one in each; try a deeper network"):
-        schematic_figure.method(schematic.describe("se_resnet14", 64))
+        method(describe("se_resnet14", 64))
 
 
 def test_every_text_drawn_is_in_the_description(plan):
-    (axis,) = schematic_figure.method(plan).axes
+    (axis,) = method(plan).axes
     drawn = {text.get_text() for text in axis.texts}
-    assert drawn == set(schematic_text.labels(plan).values())
+    assert drawn == set(labels(plan).values())
 
 
 def test_labels_hold_the_shapes_of_the_two_blocks(plan):
-    first, second = schematic_text.drawn_blocks(plan)
+    first, second = drawn_blocks(plan)
     assert (first, second) == ("layer3.0", "layer3.1")
-    texts = schematic_text.labels(plan)
+    texts = labels(plan)
     for critic in plan.of_stage("layer3"):
         assert texts[f"{critic.name}/cell"].endswith(f"= {critic.input_size}")
         for item in critic.maps[:2]:
@@ -164,28 +170,28 @@ def test_labels_hold_the_shapes_of_the_two_blocks(plan):
 @pytest.mark.parametrize("loss", ["L_c", "L_q", "L_r"])
 def test_a_gradient_is_drawn_where_there_is_one(se_plan, loss):
     routes = {**se_plan.routes, loss: ()}
-    without = schematic.Schematic("se_resnet50", 224, se_plan.critics, routes)
-    colour = schematic_figure.LOSS_STYLES[loss][0]
+    without = Schematic("se_resnet50", 224, se_plan.critics, routes)
+    colour = LOSS_STYLES[loss][0]
     counts = [
-        sum(to_hex(line.get_color()) == colour for line in schematic_figure.method(p).axes[0].lines)
+        sum(to_hex(line.get_color()) == colour for line in method(p).axes[0].lines)
         for p in (se_plan, without)
     ]
     assert counts[0] >= 3
     assert counts[1] == 1  # in the key, which says that it teaches nothing
-    assert schematic_text.labels(without)[f"key/{loss}"].endswith("teaches nothing")
+    assert labels(without)[f"key/{loss}"].endswith("teaches nothing")
 
 
 def test_the_barrier_falls_if_the_critics_teach_the_backbone(se_plan):
     routes = {**se_plan.routes, "L_q": ("W", "theta")}
-    leaking = schematic.Schematic("se_resnet50", 224, se_plan.critics, routes)
-    fewer = len(schematic_figure.method(leaking).axes[0].lines)
-    assert len(schematic_figure.method(se_plan).axes[0].lines) == fewer + 4  # two strokes a block
+    leaking = Schematic("se_resnet50", 224, se_plan.critics, routes)
+    fewer = len(method(leaking).axes[0].lines)
+    assert len(method(se_plan).axes[0].lines) == fewer + 4  # two strokes a block
 
 
 @pytest.mark.parametrize("size", [224, 1024])
 def test_texts_stay_apart_and_within_their_boxes(plan, size):
-    shown = plan if size == 224 else schematic.describe(plan.network, size)
-    figure = schematic_figure.method(shown)
+    shown = plan if size == 224 else describe(plan.network, size)
+    figure = method(shown)
     renderer = FigureCanvasAgg(figure).get_renderer()
     (axis,) = figure.axes
     extents = [(t.get_text(), t.get_window_extent(renderer)) for t in axis.texts]
@@ -201,12 +207,12 @@ def test_texts_stay_apart_and_within_their_boxes(plan, size):
 
 
 def test_the_same_drawing_gives_the_same_bytes(se_plan):
-    first, second = (drawing.to_svg(schematic_figure.method(se_plan)) for _ in range(2))
+    first, second = (drawing.to_svg(method(se_plan)) for _ in range(2))
     assert first == second
 
 
 def test_the_table_has_a_line_for_each_critic(plan):
-    table = schematic_text.stage_table(plan)
+    table = stage_table(plan)
     assert len(table.rows) == len(plan.critics)
     assert table.legend() == "○ computed"
     last = [str(cell) for cell in table.rows[-1]]
