@@ -24,6 +24,8 @@ from torchvision.transforms.v2 import functional as vision
 from dreal_lib.data.images import ImageSet, Split, content_fingerprint, listing_stamp, read_image
 from dreal_lib.errors import UserError
 
+VERSION = 2  # raise it when the same files are decoded to other pixels; 2 turns images by EXIF
+
 
 @dataclass(frozen=True)
 class CachedSet:
@@ -83,6 +85,8 @@ def _why_not_fresh(target: Path, stamps: dict, splits: dict[str, Split], side: i
         return "its cache.json is damaged"
     if not isinstance(facts, dict) or not isinstance(facts.get("fingerprint"), str):
         return "its cache.json is damaged"
+    if facts.get("version") != VERSION:
+        return "it was made by an earlier version"
     if facts.get("stamps") != stamps:
         return "the files have changed"
     for name, split in splits.items():
@@ -118,7 +122,7 @@ def _write_cache(target: Path, splits: dict[str, Split], stamps: dict, side: int
         hashes: dict[str, str] = {}
         for name, split in splits.items():
             hashes |= _decode(split, side, partial / f"{name}.npy")
-        facts = {"stamps": stamps, "fingerprint": content_fingerprint(hashes)}
+        facts = {"version": VERSION, "stamps": stamps, "fingerprint": content_fingerprint(hashes)}
         (partial / "cache.json").write_text(json.dumps(facts))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
