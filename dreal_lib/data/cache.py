@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from torchvision.transforms.v2 import functional as vision
@@ -105,12 +106,22 @@ def _writing_to(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or we die
+            _lock(lock, target)
             yield
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {target} ({error.strerror or error}); free space there "
             f"or choose another folder with --cache"
+        ) from None
+
+
+def _lock(file: IO[str], target: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, or we die
+    except OSError as error:
+        raise UserError(
+            f"the file system of the image cache {target} has no locks "
+            f"({error.strerror or error}); choose a folder on a local disk with --cache"
         ) from None
 
 
