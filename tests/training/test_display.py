@@ -14,7 +14,7 @@ ROW = {
     "regression_loss": 0.0,
     "images_per_second": 1.0,
 }
-RECIPE = SimpleNamespace(name="row", profile="smoke", epochs=3)
+RECIPE = SimpleNamespace(task="classification", name="row", profile="smoke", epochs=3)
 
 
 def show(folder) -> None:
