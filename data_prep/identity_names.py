@@ -12,17 +12,17 @@ DISTRACTOR = "0"
 _FLAGS = re.IGNORECASE | re.ASCII
 
 # Identity, camera, sequence, frame, box: 0002_c1s1_000451_03.jpg
-_MARKET1501 = re.compile(r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d{2,}\.(?:jpg|png)", _FLAGS)
+_MARKET1501 = re.compile(r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d{2,}\.(?:jpe?g|png)", _FLAGS)
 # Identity, camera, frame: 0001_c2_f0046182.jpg
-_DUKEMTMC = re.compile(r"(\d{4})_c([1-8])_f\d{7}\.(?:jpg|png)", _FLAGS)
+_DUKEMTMC = re.compile(r"(\d{4})_c([1-8])_f\d{7}\.(?:jpe?g|png)", _FLAGS)
 # Identity, view, number: 0001_c1_1.png
-_CUHK03_NP = re.compile(r"(\d{4})_c([12])_\d+\.(?:png|jpg)", _FLAGS)
+_CUHK03_NP = re.compile(r"(\d{4})_c([12])_\d+\.(?:png|jpe?g)", _FLAGS)
 # Camera pair, person of that pair, view, number: 1_001_1_01.png
-_CUHK03_EXTRACTED = re.compile(r"([1-5])_(\d{3})_([12])_\d{2}\.(?:png|jpg)", _FLAGS)
+_CUHK03_EXTRACTED = re.compile(r"([1-5])_(\d{3})_([12])_\d{2}\.(?:png|jpe?g)", _FLAGS)
 # Identity, number, camera, date with time of day, frame, box: 0000_000_01_0303morning_0008_0.jpg;
 # some end in a tag: 0114_019_10_0303noon_0284_2_ex.jpg
 _MSMT17 = re.compile(
-    r"(\d{4})_\d{3,}_(\d{2})_\d{4}(?:morning|noon|afternoon)_\d+_\d+(?:_[a-z]+)?\.(?:jpg|png)",
+    r"(\d{4})_\d{3,}_(\d{2})_\d{4}(?:morning|noon|afternoon)_\d+_\d+(?:_[a-z]+)?\.(?:jpe?g|png)",
     _FLAGS,
 )
 _MSMT17_CAMERAS = range(1, 16)

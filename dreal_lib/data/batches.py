@@ -272,7 +272,20 @@ def one_line_errors(loader: DataLoader) -> Iterator[Any]:
         line = str(error).splitlines()[-1].split("UserError: ")[-1]
         # A circle through it would keep the worker processes, which then take seconds to end.
         error.__traceback__ = None
+    except RuntimeError as error:
+        if not _lost_worker(error):
+            raise
+        line = (
+            f"a process that reads images was lost ({str(error).splitlines()[0]}), often for want "
+            f"of (shared) memory; try fewer with --workers, or --workers 0"
+        )
+        error.__traceback__ = None
     raise UserError(line)
+
+
+def _lost_worker(error: RuntimeError) -> bool:
+    # torch has no type of its own for it.
+    return "DataLoader worker" in str(error) or "unable to open shared memory" in str(error)
 
 
 def _batch_count(count: int, batch_size: int, training: bool) -> int:

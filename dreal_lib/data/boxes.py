@@ -1,6 +1,6 @@
 """Where the objects are in evaluated images: boxes and masks of a prepared set, cut as the images.
 
-    ROOT/boxes.csv            file,x_min,y_min,x_max,y_max in pixels of the stored image, half open
+    ROOT/boxes.csv            file,x_min,y_min,x_max,y_max in pixels of the shown image, half open
     ROOT/masks/<file>.png     0 or 255, the object's visible pixels
 
 Boxes are drawn as regions on the stored image's grid, and every region passes through the resizing
@@ -21,7 +21,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from dreal_lib.data.batches import Crops
-from dreal_lib.data.images import Split
+from dreal_lib.data.images import Split, shown_size
+from dreal_lib.data.listing import is_file, is_folder
 from dreal_lib.errors import UserError
 
 BOXES = "boxes.csv"
@@ -78,7 +79,7 @@ class Objects:
 
     def _region(self, file: str) -> tuple[Tensor, Tensor, bool]:
         with Image.open(self.split.root / file) as image:
-            size = image.size  # from the header; nothing is decoded
+            size = shown_size(image)
         mask = self._mask(file, size)
         boxes = self.boxes.get(file, ())
         if mask is not None and not boxes:
@@ -94,7 +95,7 @@ class Objects:
 
     def _mask(self, file: str, size: tuple[int, int]) -> Image.Image | None:
         path = self.split.root / MASKS / Path(file).with_suffix(".png")
-        if not path.is_file():
+        if not is_file(path):
             return None
         try:
             with Image.open(path) as image:
@@ -151,13 +152,15 @@ def open_objects(split: Split, crops: Crops, *, squared: bool = True) -> Objects
         squared: See `Objects`; a recipe's `decoded_cache`.
 
     Raises:
-        UserError: A damaged boxes.csv.
+        UserError: A damaged boxes.csv, or one that names no image of the data.
     """
     wanted = set(split.files)
     path = split.root / BOXES
-    boxes = read_boxes(path, wanted) if path.is_file() else {}
+    boxes = read_boxes(path, wanted) if is_file(path) else {}
+    if is_file(path) and not boxes:
+        _refuse_strangers(path)
     folders = {Path(file).parent for file in split.files}
-    masks = any((split.root / MASKS / folder).is_dir() for folder in folders)
+    masks = any(is_folder(split.root / MASKS / folder) for folder in folders)
     return Objects(split, boxes, crops, squared) if boxes or masks else None
 
 
@@ -194,6 +197,17 @@ def read_boxes(path: Path, files: Iterable[str]) -> dict[str, tuple[Box, ...]]:
             f"{path} is not a readable table ({reason}); prepare the set again"
         ) from None
     return {file: tuple(several) for file, several in found.items()}
+
+
+def _refuse_strangers(path: Path) -> None:
+    """A table that is another set's, or whose paths begin elsewhere, would be no table at all."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        named = [row["file"] for row in csv.DictReader(lines)]
+    if named and not any(is_file(path.parent / file) for file in named):
+        raise UserError(
+            f"none of the {len(named)} boxes in {path} is of an image of {path.parent}; its first "
+            f"names {named[0]!r}; write paths such as val/CLASS/NAME.jpg, or remove the table"
+        )
 
 
 def _box(cells: list[str | None]) -> Box | None:

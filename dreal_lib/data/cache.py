@@ -17,12 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from torchvision.transforms.v2 import functional as vision
 
 from dreal_lib.data.images import ImageSet, Split, content_fingerprint, listing_stamp, read_image
 from dreal_lib.errors import UserError
+
+VERSION = 2  # raise it when the same files are decoded to other pixels; 2 turns images by EXIF
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def _why_not_fresh(target: Path, stamps: dict, splits: dict[str, Split], side: i
         return "its cache.json is damaged"
     if not isinstance(facts, dict) or not isinstance(facts.get("fingerprint"), str):
         return "its cache.json is damaged"
+    if facts.get("version") != VERSION:
+        return "it was made by an earlier version"
     if facts.get("stamps") != stamps:
         return "the files have changed"
     for name, split in splits.items():
@@ -101,12 +106,22 @@ def _writing_to(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or we die
+            _lock(lock, target)
             yield
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {target} ({error.strerror or error}); free space there "
             f"or choose another folder with --cache"
+        ) from None
+
+
+def _lock(file: IO[str], target: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, or we die
+    except OSError as error:
+        raise UserError(
+            f"the file system of the image cache {target} has no locks "
+            f"({error.strerror or error}); choose a folder on a local disk with --cache"
         ) from None
 
 
@@ -118,7 +133,7 @@ def _write_cache(target: Path, splits: dict[str, Split], stamps: dict, side: int
         hashes: dict[str, str] = {}
         for name, split in splits.items():
             hashes |= _decode(split, side, partial / f"{name}.npy")
-        facts = {"stamps": stamps, "fingerprint": content_fingerprint(hashes)}
+        facts = {"version": VERSION, "stamps": stamps, "fingerprint": content_fingerprint(hashes)}
         (partial / "cache.json").write_text(json.dumps(facts))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreal_lib.data.images import is_image, read_manifest
+from dreal_lib.data.images import read_manifest
+from dreal_lib.data.listing import images_in, is_file, is_folder, refuse_unwritable, subfolders
 from dreal_lib.errors import UserError, unknown_choice
 
 INDEX = "index.csv"
@@ -89,9 +90,10 @@ def open_identity_set(root: str | Path) -> IdentitySet:
             query has a match.
     """
     root = Path(root)
+    refuse_unwritable(root)
     index = root / INDEX
-    where = index if index.is_file() else root
-    rows = _read_index(root) if index.is_file() else _read_folders(root)
+    where = index if is_file(index) else root
+    rows = _read_index(root) if is_file(index) else _read_folders(root)
     members = {split: [row for row in rows if row.split == split] for split in SPLITS}
     _check_splits(where, members)
     _check_cameras(where, rows)
@@ -146,7 +148,7 @@ def _read_index(root: Path) -> list[_Row]:
             f"remove the others, or copy an image that shall be query and gallery"
         )
     for row in rows:
-        if not (root / row.file).is_file():
+        if not is_file(root / row.file):
             raise UserError(f"{index} lists {row.file}, which is not in {root}; add the file")
     return rows
 
@@ -172,7 +174,7 @@ def _row(index: Path, line: int, record: dict) -> _Row:
 
 
 def _read_folders(root: Path) -> list[_Row]:
-    missing = [split for split in SPLITS if not (root / split).is_dir()]
+    missing = [split for split in SPLITS if not is_folder(root / split)]
     if missing:
         raise UserError(
             f"{root} holds neither {INDEX} (columns {','.join(COLUMNS)}) nor the folder "
@@ -181,14 +183,9 @@ def _read_folders(root: Path) -> list[_Row]:
         )
     rows = []
     for split in SPLITS:
-        identities = (path for path in sorted((root / split).iterdir()) if path.is_dir())
-        for folder in identities:
-            if not folder.name.startswith("."):
-                files = sorted(path for path in folder.iterdir() if is_image(path))
-                rows += [
-                    _Row(path.relative_to(root).as_posix(), folder.name, "", split)
-                    for path in files
-                ]
+        for identity in subfolders(root / split):
+            found = images_in(root / split / identity).images
+            rows += [_Row(f"{split}/{identity}/{file}", identity, "", split) for file in found]
     return rows
 
 

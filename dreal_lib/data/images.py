@@ -8,15 +8,34 @@ palette and CMYK images are converted to RGB.
 import hashlib
 import io
 import json
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from dreal_lib.data.listing import (
+    file_status,
+    images_in,
+    is_file,
+    is_folder,
+    refuse_unwritable,
+    subfolders,
+)
 from dreal_lib.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+# How a viewer turns a stored image, by the number of EXIF's Orientation.
+_TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -46,12 +65,16 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data root: its name, splits, and the titles of its classes."""
+    """A data root: its name, splits, and the titles of its classes.
+
+    `left_out` counts what else lies in the class folders, by kind (`dreal_lib.data.listing`).
+    """
 
     name: str
     train: Split
     val: Split
     titles: tuple[str, ...]
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,9 +89,16 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
         classes: Keep the first so many classes in sorted order; None for all.
 
     Raises:
-        UserError: A folder is missing or empty, or a class is in val and not in train.
+        UserError: A folder is missing, empty or cannot be read, a name is not UTF-8, or a class is
+            in val and not in train.
     """
     root = Path(root)
+    refuse_unwritable(root)
+    if is_file(root / "wnids.txt") and is_file(root / "val" / "val_annotations.txt"):
+        raise UserError(
+            f"{root} is Tiny-ImageNet as its zip unpacks, with its val images in one folder; give "
+            f"--data what `dreal prepare tiny-imagenet OUT tiny-imagenet-200.zip` makes of it"
+        )
     names = _class_folders(root, "train")
     unknown = sorted(set(_class_folders(root, "val")) - set(names))
     if unknown:
@@ -81,45 +111,45 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
     kept = tuple(names[:classes])
     manifest = read_manifest(root)
     titles = {item["name"]: item.get("title", item["name"]) for item in manifest.get("classes", [])}
+    left_out: Counter[str] = Counter()
     return ImageSet(
         name=manifest.get("name") or root.resolve().name,
-        train=_list_split(root, "train", kept),
-        val=_list_split(root, "val", kept),
+        train=_list_split(root, "train", kept, left_out),
+        val=_list_split(root, "val", kept, left_out),
         titles=tuple(titles.get(name, name) for name in kept),
+        left_out=left_out,
     )
 
 
 def _class_folders(root: Path, split: str) -> list[str]:
     folder = root / split
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(
             f"no folder {folder}; images belong into {root}/train/CLASS and {root}/val/CLASS "
             f"(`dreal prepare` makes it from a known data set)"
         )
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = subfolders(folder)
     if not names:
         raise UserError(f"{folder} holds no class folders; put images into {folder}/CLASS")
     return names
 
 
-def _list_split(root: Path, split: str, classes: tuple[str, ...]) -> Split:
+def _list_split(root: Path, split: str, classes: tuple[str, ...], left_out: Counter[str]) -> Split:
     files, labels = [], []
     for label, name in enumerate(classes):
         folder = root / split / name
-        found = sorted(p for p in folder.glob("*") if is_image(p))
+        if split == "val" and not is_folder(folder):  # a class need not be judged
+            continue
+        listed = images_in(folder)
+        found = listed.images
+        left_out += listed.left_out
         if not found and split == "train":
             raise UserError(f"class folder {folder} holds no image; add some or remove it")
-        files += [p.relative_to(root).as_posix() for p in found]
+        files += [f"{split}/{name}/{file}" for file in found]
         labels += [label] * len(found)
     if not files:
         raise UserError(f"{root / split} holds no image; put some into {root / split}/CLASS")
     return Split(root, tuple(files), np.asarray(labels, dtype=np.int64), classes)
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is to be read as an image, by its name."""
-    # Hidden files: some systems leave "._name.jpg" beside each file they copy, which is no image.
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def read_manifest(root: Path) -> dict:
@@ -147,7 +177,9 @@ def read_manifest(root: Path) -> dict:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decodes an image to RGB.
+    """Decodes an image to RGB, turned as its EXIF says, as viewers show it.
+
+    torchvision's ImageFolder does not turn; none of the sets that `data_prep` knows needs it.
 
     Raises:
         UserError: It cannot be decoded, or has more than 8 bits a channel (Pillow would clip it to
@@ -157,9 +189,10 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             if image.mode == "F" or image.mode.startswith("I"):
                 raise ValueError(f"mode {image.mode}, not 8 bits a channel")
-            if image.mode == "P":  # with transparency, Pillow wants the detour
-                return image.convert("RGBA").convert("RGB")
-            return image.convert("RGB")
+            # With transparency in a palette, Pillow wants the detour.
+            rgb = (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+            turn = _TURNED.get(_orientation(image))
+            return rgb if turn is None else rgb.transpose(turn)
     except Exception as error:  # on a damaged file, decoders raise what they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -167,8 +200,22 @@ def read_image(path: Path) -> Image.Image:
         ) from None
 
 
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an opened image as it is shown, before it is decoded."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of damaged EXIF; the image is shown as it is stored
+        return 1
+
+
 def read_plain_jpeg(path: Path) -> bytes | None:
-    """The bytes of a JPEG file that any decoder understands alike: grey, or RGB kept as YCbCr.
+    """The bytes of a JPEG file that any decoder understands alike: grey, or RGB kept as YCbCr,
+    and not to be turned.
 
     None for every other file, also one that cannot be read: `read_image` says what is wrong.
     """
@@ -177,6 +224,7 @@ def read_plain_jpeg(path: Path) -> bytes | None:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:  # reads the header alone
             kept_as_rgb = image.info.get("adobe_transform") == 0
             plain = image.format == "JPEG" and image.mode in ("L", "RGB") and not kept_as_rgb
+            plain = plain and _orientation(image) not in _TURNED
     except Exception:  # on a damaged file, decoders raise what they like
         return None
     return content if plain else None
@@ -186,7 +234,7 @@ def listing_stamp(split: Split) -> str:
     """A hash of names, sizes and modification times: changes when a file does, costs no reading."""
     digest = hashlib.sha256()
     for file in split.files:
-        status = (split.root / file).stat()
+        status = file_status(split.root / file)
         digest.update(f"{file}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 

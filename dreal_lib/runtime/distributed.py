@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dreal_lib.errors import UserError
+
+_USUAL, _STRAY = timedelta(minutes=10), timedelta(minutes=1)  # to wait for the other processes
 
 
 def under_torchrun() -> bool:
@@ -35,10 +38,12 @@ def joined(device: torch.device) -> Iterator[None]:
     if not under_torchrun():
         yield
         return
+    # Left in an environment without torchrun, as on some clusters, they would wait for nobody.
+    patience = _USUAL if "TORCHELASTIC_RUN_ID" in os.environ else _STRAY
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        store, own_rank, size = next(distributed.rendezvous("env://"))
+        store, own_rank, size = next(distributed.rendezvous("env://", timeout=patience))
         # torchrun keeps one store over its restarts, in which the dead processes' addresses stay.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         distributed.init_process_group(
@@ -49,7 +54,11 @@ def joined(device: torch.device) -> Iterator[None]:
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"cannot join the other processes ({reason}); start by torchrun") from None
+        raise UserError(
+            f"RANK and WORLD_SIZE are set (process {os.environ['RANK']} of "
+            f"{os.environ['WORLD_SIZE']}), but the other processes cannot be joined ({reason}); "
+            f"start by torchrun, or unset both for a single process"
+        ) from None
     yield
     distributed.destroy_process_group()  # not after an error: the others may be gone
 

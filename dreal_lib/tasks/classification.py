@@ -16,6 +16,7 @@ from dreal_lib.data.boxes import open_objects
 from dreal_lib.data.cache import open_cache
 from dreal_lib.data.decoding import loaded_on_device, refuse_without_decoder
 from dreal_lib.data.images import ImageSet, Split, content_fingerprint, open_image_set
+from dreal_lib.data.listing import left_out_text
 from dreal_lib.diagnosis.evaluation import diagnose, evaluate
 from dreal_lib.diagnosis.localization import can_explain, localize
 from dreal_lib.errors import UserError
@@ -78,6 +79,7 @@ def open_task(
         val_images=len(images.val),
         classes=len(images.classes),
     )
+    note = "; ".join(filter(None, (note, left_out_text(images.left_out))))
     return Task(learner, train, validate, figure_data, OF_CLASSIFICATION, facts, note)
 
 

@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ class TrainingDisplay:
         self.recipe, self.folder = recipe, folder
         self.silent = distributed.rank() > 0  # of several processes the first speaks
         self.bar: tqdm | None = None
+        self.writer: Any = None  # one for the whole run: each makes a file
 
     def __enter__(self) -> "TrainingDisplay":
         return self
@@ -31,6 +33,8 @@ class TrainingDisplay:
     def __exit__(self, *_) -> None:
         if self.bar is not None:
             self.bar.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def update(self, progress: Progress, steps: int, row: dict[str, float] | None) -> None:
         """After a step (`row` None) or an epoch; `steps` is the number of steps an epoch."""
@@ -53,8 +57,13 @@ class TrainingDisplay:
 
     def note(self, text: str) -> None:
         """A line for the user."""
-        if not self.silent:
+        if self.silent:
+            return
+        if self.bar is None:
             print(text, flush=True)
+        else:  # on a line of its own
+            self.bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
     def _write_scalars(self, progress: Progress, row: dict[str, float]) -> None:
         try:
@@ -63,13 +72,15 @@ class TrainingDisplay:
             return
         epoch, folder = int(row["epoch"]), self.folder / "tensorboard"
         try:
-            with SummaryWriter(folder) as writer:
-                for name, value in row.items():
-                    writer.add_scalar(f"training/{name}", value, epoch)
-                for block in progress.blocks:
-                    if block["epoch"] == epoch:
-                        for name in ("critique_mean", "reward_mean", "correlation"):
-                            writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+            if self.writer is None:
+                self.writer = SummaryWriter(folder)
+            for name, value in row.items():
+                self.writer.add_scalar(f"training/{name}", value, epoch)
+            for block in progress.blocks:
+                if block["epoch"] == epoch:
+                    for name in ("critique_mean", "reward_mean", "correlation"):
+                        self.writer.add_scalar(f"{name}/{block['map']}", block[name], epoch)
+            self.writer.flush()
         except OSError as error:
             raise UserError(
                 f"cannot write {folder}: {error.strerror or error}; free some space or choose "

@@ -5,6 +5,7 @@ killed at any moment leaves at least one complete checkpoint, if there ever was 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ WEIGHTS = "weights.safetensors"
 _NEXT = "checkpoint.next.safetensors"  # complete, not yet in its place
 _DAMAGED = "checkpoint.damaged.safetensors"  # refused; kept for whoever wants to look
 _LOCK = "run.lock"
+# What CIFS, WSL and the like answer to fsync of a folder; the checkpoint itself is whole.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF}
 
 
 @contextmanager
@@ -108,13 +111,22 @@ def _put_in_place(folder: Path) -> None:
         if last.exists():
             os.replace(last, folder / PREVIOUS)
         os.replace(folder / _NEXT, last)
+        _sync_names(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _sync_names(folder: Path) -> None:
+    """Lets new names outlive a power cut, where the file system can do so for a folder."""
+    try:
         directory = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(directory)  # the new names outlive a power cut, too
+            os.fsync(directory)
         finally:
             os.close(directory)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _remove_leftovers(folder: Path) -> None:

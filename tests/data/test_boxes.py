@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_images import write_tiny_set
 
 from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches
 from dreal_lib.data.boxes import open_objects, read_boxes, rectangles
@@ -160,3 +161,15 @@ def test_rectangles_by_hand():
     assert rectangles(regions).tolist() == [[2, 1, 7, 5], [-1] * 4]
     assert rectangles(regions).dtype == torch.int16
     assert np.asarray(rectangles(regions[:0])).shape == (0, 4)
+
+
+def test_boxes_of_another_set_are_one_line(tmp_path):
+    root = write_tiny_set(tmp_path / "set")
+    (root / "boxes.csv").write_text("file,x_min,y_min,x_max,y_max\nimages/1.jpg,0,0,2,2\n")
+    split = open_image_set(root).val
+    with pytest.raises(UserError, match=r"none of the 1 boxes in .* names 'images/1.jpg'"):
+        open_objects(split, Crops(8, 8))
+    (root / "boxes.csv").write_text(
+        f"file,x_min,y_min,x_max,y_max\n{open_image_set(root).train.files[0]},0,0,2,2\n"
+    )
+    assert open_objects(split, Crops(8, 8)) is None  # boxes of the other split alone

@@ -1,5 +1,6 @@
 """The decoded cache: the same pixels as decoding by hand, and never a stale or half-written one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -249,3 +250,12 @@ def test_a_name_from_a_manifest_cannot_lead_out_of_the_folder(root, folder):
     opened(root, folder)
     made = [path.parent for path in folder.parent.rglob("*pets*")]
     assert made == [folder, folder]  # the cache and its lock
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"has no locks .*--cache"):
+        cache.open_cache(open_image_set(write_tiny_set(tmp_path / "set")), 8, tmp_path / "cache")

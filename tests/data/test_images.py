@@ -1,7 +1,9 @@
 """Listing class folders and decoding files: what is read, what is refused, and how it is said."""
 
+import errno
 import io
 import json
+import os
 import random
 import warnings
 
@@ -10,7 +12,15 @@ import pytest
 from PIL import Image
 from tiny_images import CLASSES, noise, write_tiny_set
 
-from dreal_lib.data.images import content_fingerprint, listing_stamp, open_image_set, read_image
+from dreal_lib.data.identities import open_identity_set
+from dreal_lib.data.images import (
+    content_fingerprint,
+    listing_stamp,
+    open_image_set,
+    read_image,
+    read_plain_jpeg,
+)
+from dreal_lib.data.listing import left_out_text
 from dreal_lib.errors import UserError
 
 
@@ -259,3 +269,105 @@ def test_the_fingerprint_is_of_names_and_contents_in_any_order():
     assert content_fingerprint(hashes) != content_fingerprint(
         {"train/a/1.png": "bb", "train/b/2.png": "aa"}
     )
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+    """Makes a folder unreadable, for the superuser as well, whom permissions do not stop."""
+
+    def make(folder):
+        scan = os.scandir
+
+        def scandir(path="."):
+            if os.fspath(path) == os.fspath(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return make
+
+
+@pytest.mark.parametrize("place", ["val/{}", "train/{}", "val"])
+def test_a_folder_that_cannot_be_listed_is_named(root, unreadable, place):
+    folder = root / place.format(CLASSES[0])
+    unreadable(folder)
+    said = refusal(open_image_set, root)
+    assert f"cannot read {folder} (Permission denied, permissions drwx" in said
+
+
+def test_an_identity_that_cannot_be_listed_is_named(tmp_path, unreadable):
+    for name in ("train/a/1.png", "train/b/1.png", "query/c/1.png", "gallery/c/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert len(open_identity_set(tmp_path).train) == 2
+    unreadable(tmp_path / "train" / "b")
+    assert f"cannot read {tmp_path / 'train' / 'b'} (Perm" in refusal(open_identity_set, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["train/{}/caf\udce9.png", "train/caf\udce9/1.png"])
+def test_a_name_that_is_not_utf8_is_named(root, place):
+    path = root / place.format(CLASSES[0])
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    assert r"'caf\xe9" in refusal(open_image_set, root)
+
+
+def test_a_root_that_is_not_utf8_is_named(tmp_path):
+    root = write_tiny_set(tmp_path / "caf\udce9")
+    assert r"caf\xe9" in refusal(open_image_set, root)
+    assert r"caf\xe9" in refusal(open_identity_set, root)
+
+
+def test_what_is_left_out_is_counted(root):
+    folder = root / "train" / CLASSES[0]
+    for name in ("a.gif", "b.GIF", "c.avif", "d.jfif", "notes", ".hidden.gif"):
+        (folder / name).write_bytes(b"")
+    (folder / "deeper").mkdir()
+    (folder / "gone.png").symlink_to(root / "nowhere.png")
+    images = open_image_set(root)
+    assert images.left_out == {
+        ".gif": 2,
+        ".avif": 1,
+        ".jfif": 1,
+        "no ending": 1,
+        "folder": 1,
+        "broken link": 1,
+    }
+    assert len(images.train) == 27
+    assert "1 .avif, 2 .gif, 1 .jfif, 1 broken link" in left_out_text(images.left_out)
+
+
+def test_an_unpacked_tiny_imagenet_is_sent_to_its_command(root):
+    (root / "wnids.txt").write_text("")
+    (root / "val" / "val_annotations.txt").write_text("")
+    assert "`dreal prepare tiny-imagenet" in refusal(open_image_set, root)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_viewers_show_it(tmp_path, orientation, kind):
+    # Four colours, by the corner of the shown image: where row 0 and column 0 are stored is what
+    # EXIF's table of orientations says, independently of Pillow's names of turns.
+    shown = np.zeros((16, 32, 3), np.uint8)
+    shown[:8, :16], shown[:8, 16:], shown[8:, :16] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    rows_first = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],  # row 0 top, column 0 right
+        3: lambda a: a[::-1, ::-1],  # bottom, right
+        4: lambda a: a[::-1],  # bottom, left
+        5: lambda a: a.swapaxes(0, 1),  # left, top
+        6: lambda a: a[:, ::-1].swapaxes(0, 1),  # right, top
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+        8: lambda a: a[::-1].swapaxes(0, 1),  # left, bottom
+    }
+    stored = Image.fromarray(np.ascontiguousarray(rows_first[orientation](shown)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"image.{kind}"
+    options = {"quality": 100, "subsampling": 0} if kind == "jpg" else {}
+    options |= {"lossless": True} if kind == "webp" else {}
+    stored.save(path, exif=exif, **options)
+    assert np.abs(np.asarray(read_image(path)).astype(int) - shown).max() < 12
+    if kind == "jpg":  # another decoder would not turn it
+        assert (read_plain_jpeg(path) is not None) == (orientation == 1)

@@ -103,3 +103,17 @@ def test_a_name_says_who_and_which_camera(parse, file_name, expected):
 )
 def test_another_name_is_not_guessed_at(parse, file_name):
     assert parse(file_name) is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "name"),
+    [
+        (identity_names.market1501, "0002_c1s1_000451_03"),
+        (identity_names.dukemtmc, "0001_c2_f0046182"),
+        (identity_names.cuhk03_np, "0001_c1_1"),
+        (identity_names.cuhk03_extracted, "1_001_1_01"),
+        (identity_names.msmt17, "0000_000_01_0303morning_0008_0"),
+    ],
+)
+def test_a_jpeg_may_be_spelt_out(parse, name):
+    assert parse(f"{name}.jpeg") == parse(f"{name}.jpg") is not None

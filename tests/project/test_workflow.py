@@ -60,7 +60,7 @@ def test_missing_rows_are_estimated_too(capfd):
 
 
 def test_the_folder_that_trains_is_the_one_that_was_given(tmp_path, monkeypatch, capfd):
-    folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀:\n\udcff "
+    folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀:\n "
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")
     run = workflow.subprocess.run

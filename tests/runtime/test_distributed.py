@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,20 @@ def test_synchronised_norms_need_gpus():
 def test_records_of_one_process_need_not_say_so():
     old = {"device": "cpu", "device_name": "a", "cpu_name": "a", "cpu_count": 2}
     assert Hardware(**old).world_size == 1
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_stray_variables_do_not_wait_for_ever(monkeypatch, rank):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    given = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "_STRAY", timedelta(seconds=0.3))
+    with (
+        pytest.raises(UserError, match=rf"process {rank} of 2\), .*unset both"),
+        distributed.joined(torch.device("cpu")),
+    ):
+        pass

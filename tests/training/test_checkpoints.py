@@ -12,6 +12,7 @@ import torch
 
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
+from dreal_lib.training import run_folder
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 
 FACTS = {"epoch": 3, "history": [{"loss": 0.1 + 0.2, "nothing": None}], "name": "ü"}
@@ -207,3 +208,18 @@ def test_the_facts_are_readable_without_the_library(path):
     size = int.from_bytes(path.read_bytes()[:8], "little")
     header = json.loads(path.read_bytes()[8 : 8 + size])
     assert json.loads(header["__metadata__"]["facts"]) == FACTS
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    run_folder.save_last(tmp_path, {"a": torch.ones(2)}, {"epoch": 1})
+    tensors, facts = run_folder.load_last(tmp_path)
+    assert (tensors["a"].tolist(), facts) == ([1, 1], {"epoch": 1})

@@ -78,6 +78,11 @@ def _taken(file: IO[str]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"the file system of {file.name} has no locks ({error.strerror or error}); put the "
+            "checkout on a local disk"
+        ) from None
     return True
 
 

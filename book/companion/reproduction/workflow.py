@@ -150,7 +150,9 @@ class _Batch:
         environment = _environment()
         if self.deadline is not None:
             environment[VARIABLE] = repr(self.deadline)
-        with TemporaryDirectory(dir=PROJECT_ROOT / "build") as folder:
+        build = PROJECT_ROOT / "build"
+        build.mkdir(exist_ok=True)  # a dry run may be the first to come here
+        with TemporaryDirectory(dir=build) as folder:
             # As JSON: --config reads values as YAML, cuts a path at ` #` and makes 10 of `010`. In
             # build/, which a cluster's machines see too.
             path = Path(folder) / "batch.json"

@@ -1,5 +1,8 @@
 """The lock of a batch: one at a time, and nothing beside what a killed one left behind."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -102,4 +105,13 @@ def test_the_front_alone_holds_its_own_lock(tmp_path, child):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "build").write_text("a file")
     with pytest.raises(UserError, match="cannot write to"), only_one(tmp_path / "build"):
+        pass
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"has no locks .*local disk"), only_one(tmp_path):
         pass
