@@ -39,8 +39,8 @@ def test_a_third_task_trains_and_its_record_is_read_back(trained, toy):
     record, history = trained.stored.record, trained.stored.history()
     assert record.task == "corners"
     assert record.data.corners == 4
-    assert tuple(history.columns) == toy.history_columns
-    assert history["nearness_loss"].iloc[-1] < history["nearness_loss"].iloc[0]
+    assert tuple(history) == toy.history_columns
+    assert history["nearness_loss"][-1] < history["nearness_loss"][0]
     found = history.set_index("epoch")["corners_found_pct"]
     assert record.metric("corners_found_pct") == pytest.approx(found[2])
     assert record.best.corners_found_pct == pytest.approx(found.max())  # higher is better
@@ -58,7 +58,7 @@ def test_a_third_task_is_evaluated_by_the_command_line(trained):
 
 
 def test_a_third_task_s_rules_hold_where_its_facts_are_used(toy, trained, tmp_path):
-    row = trained.stored.history().iloc[0].to_dict()
+    row = {name: values[0] for name, values in trained.stored.history().items()}
     assert f"corners found {row['corners_found_pct']:.2f} %" in display._line(
         toy_task.recipe(), row
     )
