@@ -73,9 +73,9 @@ view.show(
     "apart (shares 1, deviations 0.5); a dash where it cannot be computed. *Spread over channels*: "
     "standard deviation over channels of their mean attention; 0 is all alike, 0.5 the most there "
     "can be. *Fluctuation over images*: standard deviation of a channel over the images, averaged "
-    "over channels. *Share within bounds*: share of channels whose mean lies between 0.05 and 0.95. "
-    "There a sigmoid's slope falls to a fifth of its largest; beyond, a gate is as good as shut or "
-    "open.",
+    "over channels. *Share within bounds*: share of channels whose mean lies between 0.05 and "
+    "0.95. There a sigmoid's slope falls to a fifth of its largest; beyond, a gate is as good as "
+    "shut or open.",
     "tab-channel-attention-last",
 )
 

@@ -16,8 +16,8 @@
 # {cite:t}`li2020dreal` (appendix B.2) draw Grad-CAM heat maps of CBAM-ResNet-50, trained without
 # and with their method, and read from chosen images that the attended regions become more correct
 # and more complete. We draw the same grid: baseline above, reinforced below, the class of the image
-# under each pair. Our images are drawn at random, though, under a rule that stands below; and beside
-# the pictures stand scores over the whole validation set, which can say no.
+# under each pair. Our images are drawn at random, though, under a rule that stands below; and
+# beside the pictures stand scores over the whole validation set, which can say no.
 #
 # We show SE-ResNet-50 where the paper shows CBAM-ResNet-50, as it is the pair that the book trains
 # first; the parameter `network` takes any row of Table 1.
@@ -84,10 +84,10 @@ view.show(
 # %% [markdown]
 # ## What this shows
 #
-# "More correct" needs the 95 % intervals over seeds of pointing game, energy and IoU all above zero,
-# "more complete" that of completeness. p and the interval of one seed speak of other images shown to
-# these two networks; the line of all seeds speaks of other trainings. So one seed can have p < 0.001
-# where nothing is significant over seeds.
+# "More correct" needs the 95 % intervals over seeds of pointing game, energy and IoU all above
+# zero, "more complete" that of completeness. p and the interval of one seed speak of other images
+# shown to these two networks; the line of all seeds speaks of other trainings. So one seed can have
+# p < 0.001 where nothing is significant over seeds.
 
 # %% tags=["hide-input"]
 render.say(view, "more-correct", "more-complete", network=network)

@@ -15,8 +15,8 @@
 #
 # The paper goes on with eight more pairs of heat maps (appendix B.2), among them an object that
 # takes up a small part of its image and is still found. Here the validation images are sorted by
-# the object's size, images are drawn at random from each part, and each part has its scores. Where no
-# object is known, the figure shows further images in the groups of {doc}`fig_4`.
+# the object's size, images are drawn at random from each part, and each part has its scores. Where
+# no object is known, the figure shows further images in the groups of {doc}`fig_4`.
 
 # %%
 from book.companion.attended import chosen, overlays, scores, text

@@ -110,8 +110,8 @@ view.show(
     curves.curve_table(summaries, view.origin, view.parameters.scale),
     "Critique Q and reward R of each attention module in the first and the last epoch, run by run. "
     "Of the last epoch also: mean reward on images predicted right (gain), root mean square error "
-    "of Q, share of images on which the critic is saturated (Sat.). Q-R: correlation of the two, of "
-    "their means over the epochs and over the images of the last epoch. A dash is undefined.",
+    "of Q, share of images on which the critic is saturated (Sat.). Q-R: correlation of the two, "
+    "of their means over the epochs and over the images of the last epoch. A dash is undefined.",
     "tab-curves",
 )
 

@@ -69,9 +69,10 @@ view.say(board.how_to_decide())
 # %% [markdown]
 # ## Errors
 #
-# A difference is *significant* where the two-sided 95 % interval (Student's t, paired by seed) leaves
-# out zero. Where the paper prints its size, ours has to agree with it as well, in runs that scatter
-# less than it: with three seeds, by a standard deviation below about a fifth of the printed size.
+# A difference is *significant* where the two-sided 95 % interval (Student's t, paired by seed)
+# leaves out zero. Where the paper prints its size, ours has to agree with it as well, in runs that
+# scatter less than it: with three seeds, by a standard deviation below about a fifth of the printed
+# size.
 
 # %% tags=["hide-input"]
 view.say(board.details(judged, "errors"))

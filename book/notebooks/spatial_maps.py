@@ -80,7 +80,12 @@ view.show(
     "over places. *Class share*: share of the variance over images that the class explains.",
     "tab-spatial-maps",
 )
-view.say([*shut.shut_sentences(view.comparison.networks, "spatial"), spatial.spatial_sentence(attention)])
+view.say(
+    [
+        *shut.shut_sentences(view.comparison.networks, "spatial"),
+        spatial.spatial_sentence(attention),
+    ]
+)
 
 # %% [markdown]
 # ## Which block's attention helps

@@ -91,7 +91,7 @@ view.missing()
 
 # %% [markdown]
 # A seed decides the initial weights, the order of the images and their crops, so baseline and
-# reinforced runs are compared pairwise. Below zero, the reinforced network errs less.
+# reinforced runs are compared pairwise. Below zero, the reinforced network is better.
 
 # %% tags=["hide-input"]
 view.show(

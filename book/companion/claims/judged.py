@@ -87,18 +87,18 @@ def observe(scale: Scale, statement: Statement, network: str = "") -> Observed |
 
 
 def _observe(scale: Scale, statement: Statement, network: str) -> Observed | None:
-    parts, beside = (
-        {name: _measure(scale, part, network) for name, part in some.items()}
+    own, beside = (
+        {name: part.about(network) for name, part in some.items()}
         for some in (statement.parts, statement.beside)
+    )
+    parts, more = (
+        {name: measure_part(scale, part.source, part.arguments) for name, part in some.items()}
+        for some in (own, beside)
     )
     known = [found for found in parts.values() if found is not None]
     if not known:
         return None
-    answers = [
-        answer
-        for part, found in zip(statement.parts.values(), parts.values(), strict=True)
-        for answer in _answers(part, found, known)
-    ]
+    answers = [a for name, found in parts.items() for a in _answers(own[name], found, known)]
     runs = tuple({run.path: run for found in known for run in found.runs}.values())
     same = _same_settings(runs) if statement.same_settings else None
     answers += [same or None] * statement.same_settings
@@ -106,15 +106,7 @@ def _observe(scale: Scale, statement: Statement, network: str) -> Observed | Non
     if not named and not statement.elsewhere:
         return None
     complete = named and len(known) == len(parts)
-    return Observed(statement, parts, beside, all_of(answers), runs, complete, network, same)
-
-
-def _measure(scale: Scale, part: Part, network: str) -> Measured | None:
-    arguments = {
-        key: value.format(network=network) if isinstance(value, str) else value
-        for key, value in part.arguments.items()
-    }
-    return measure_part(scale, part.source, arguments)
+    return Observed(statement, parts, more, all_of(answers), runs, complete, network, same)
 
 
 def printed_size(part: Part) -> float | None:

@@ -51,6 +51,14 @@ class Part(BaseModel):
     better: Literal["", "lower", "higher"] = ""
     brief: bool = False
 
+    def about(self, network: str) -> "Part":
+        """This part with a network in the place of "{network}"."""
+        arguments = {
+            name: value.format(network=network) if isinstance(value, str) else value
+            for name, value in self.arguments.items()
+        }
+        return self.model_copy(update={"arguments": arguments})
+
 
 class Statement(BaseModel):
     """One statement of one paper.
