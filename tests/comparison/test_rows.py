@@ -107,7 +107,10 @@ def test_no_common_seed_is_no_difference():
             Difference(0.4, 0.1, 3, 0.15, 0.65),
             "+0.40 ± 0.10 points (95 % interval +0.15 to +0.65, n = 3), significantly worse",
         ),
-        (Difference(-1.0, 0.0, 2, None, None), "-1.00 ± 0.00 points (n = 2: no spread, no interval)"),
+        (
+            Difference(-1.0, 0.0, 2, None, None),
+            "-1.00 ± 0.00 points (n = 2: no spread, no interval)",
+        ),
     ],
 )
 def test_a_difference_says_what_the_rule_allows(difference, said):

@@ -1,4 +1,4 @@
-"""What the block curves of a run say, in numbers (appendix B.3, Fig. 6); words: `curve_text`.
+"""What the block curves of a run say, in numbers (appendix B.3, Fig. 6); words: `critics.text`.
 
 Every number is of one module in one run, a "module-run". An average over runs comes last or not at
 all: the mean of a critic that answers 0 and one that does not is a curve that no run had.

@@ -162,8 +162,8 @@ def test_over_seeds_a_uniform_map_is_beaten_by_the_seeds_alone(make_pair):
         pair.reinforced["localization/pointing"] -= 0.0625
     (said,) = text.uniform_sentences(pairs)
     assert "By pointing game neither network beats such a map" in said
-    assert attended.above_uniform(pairs)["energy"]["reinforced"].n == 3
-    assert attended.above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
+    assert above_uniform(pairs)["energy"]["reinforced"].n == 3
+    assert above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
 
 
 def test_a_set_without_boxes_says_so_everywhere(make_pair):

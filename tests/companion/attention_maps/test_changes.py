@@ -14,14 +14,13 @@ from book.companion.attention_maps.spatial import (
     reward_sentences,
     reward_table,
     spatial_caption,
-    spatial_sentences,
+    spatial_sentence,
     summarise_rewards,
 )
 from book.companion.papers import names
 from book.companion.text import differences
 from book.companion.text.tables import MINUS, NOTHING
 from dreal_lib import records
-from dreal_lib.comparison.paired import Difference
 from dreal_lib.errors import UserError
 
 
@@ -291,10 +290,10 @@ def test_without_runs_the_page_says_so():
     assert changes.last_block_table(None).rows[0][0] == "no pair of runs"
     assert loaded.caption(None) == loaded.alt_text(None) == ""
     assert changes.alt_text_by_block(None) == ""
-    assert spatial_attention.spatial_sentence(None) == differences.NO_RUNS
-    assert spatial_attention.reward_sentences(None) == [differences.NO_RUNS]
-    assert spatial_attention.reward_table(None).rows[0][0] == "no pair of runs"
-    assert spatial_attention.spatial_caption(None, "mean") == ""
+    assert spatial_sentence(None) == differences.NO_RUNS
+    assert reward_sentences(None) == [differences.NO_RUNS]
+    assert reward_table(None).rows[0][0] == "no pair of runs"
+    assert spatial_caption(None, "mean") == ""
 
 
 # Spatial maps and rewards
@@ -316,10 +315,10 @@ def test_only_images_predicted_right_count(tmp_path):
     row = reward_table(found).rows[1]
     assert row[1:] == (f"{MINUS}0.125, {MINUS}0.125", "0.000", NOTHING, "1", *["0.50, 0.50"] * 2)
     baseline, _, change = reward_sentences(found)
-    assert "of the 50 % of the images predicted right, the attention of conv2_0" in baseline
+    assert "50 % of the images predicted right: the attention of conv2_0" in baseline
     assert "loses 38 % of its probability" in baseline
     assert "conv3_0 hurt most often, on 50 %" in baseline
-    assert "nothing can be claimed" in change
+    assert f"conv3_0 0.000 ± {NOTHING} (n = 1: one seed, no interval)" in change
 
 
 def test_a_network_that_is_never_right_has_no_rewards(tmp_path):

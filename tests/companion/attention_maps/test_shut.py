@@ -33,7 +33,10 @@ def test_a_map_is_shut_or_open_from_the_bounds_on(tmp_path):
     found = shut.map_levels(write(tmp_path, "baseline", 0, levels))
     assert list(shut.beyond(found)) == ["layer1.0.spatial", "layer2.0.spatial"]
     assert shut.map_levels(write(tmp_path, "baseline", 2, None)) == {}
-    assert shut.beyond({"shut": 0.05, "open": 0.95, "between": 0.94}) == {"shut": 0.05, "open": 0.95}
+    assert shut.beyond({"shut": 0.05, "open": 0.95, "between": 0.94}) == {
+        "shut": 0.05,
+        "open": 0.95,
+    }
 
 
 def test_maps_are_counted_by_method_and_named_by_seed(tmp_path):

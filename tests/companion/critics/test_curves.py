@@ -12,7 +12,7 @@ from book.companion.critics.text import (
     alt_text_of_quality,
     curve_sentences,
     recurrence_of_runs,
-    recurrence_sentence,
+    recurrence_text,
     silence_of_runs,
 )
 from book.companion.papers.names import blocks_of_stages
@@ -157,7 +157,7 @@ def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
     write_run(tmp_path, "table_1/cbam_resnet50_reinforced", maps=maps)
     runs = find_records(tmp_path)
     assert curves.silent_critics(runs) == (4, 12)  # of SE four stages twice, of CBAM two stages
-    said = critic_text.silence_of_runs(runs)
+    said = silence_of_runs(runs)
     assert said.startswith("4 of 12 critics are silent")
     assert said.endswith(": CBAM-ResNet-50 2 of 4, SE-ResNet-50 2 of 8.")
     assert curves.silent_critics([r for r in runs if r.record.method == "baseline"]) == (0, 0)
@@ -167,8 +167,8 @@ def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
 def test_steps_of_a_critic_are_the_blocks_of_its_stage():
     maps = ["layer3.10", "layer1.0.channel", "layer1.0.spatial", "layer3.2", "layer3.10"]
     assert blocks_of_stages(maps) == {"layer1": 1, "layer3": 2}
-    assert "±0.76" in critic_text.recurrence_text(["layer1.0", "layer2.0"])  # tanh 1 = 0.7616
-    several = critic_text.recurrence_text(maps)
+    assert "±0.76" in recurrence_text(["layer1.0", "layer2.0"])  # tanh 1 = 0.7616
+    several = recurrence_text(maps)
     assert "(1 in conv2_x, 2 in conv4_x): critics take up to 2 steps" in several
     assert "±0.96" in several
 
@@ -177,7 +177,7 @@ def test_which_networks_test_the_recurrence(tmp_path):
     write_run(tmp_path)  # two blocks in two of its stages
     write_run(tmp_path, "table_1/srm_resnet50_reinforced", maps=("layer1.0", "layer2.0"))
     write_run(tmp_path, "table_1/cbam_resnet50_baseline", maps=("layer1.0",))
-    said = critic_text.recurrence_of_runs(find_records(tmp_path))
+    said = recurrence_of_runs(find_records(tmp_path))
     assert said.endswith("(Eq. 2): SE-ResNet-50 2, SRM-ResNet-50 1.")
 
 
@@ -208,7 +208,7 @@ def test_no_curves_say_nothing():
         alt_text_of_quality,
     ):
         assert text(empty) == ""
-    assert "2 module-runs (2 modules, 1 runs)." in curve_text.alt_text(two_maps())
+    assert "2 module-runs (2 modules, 1 runs)." in alt_text(two_maps())
     two = pd.concat([two_maps().assign(seed=0), two_maps().assign(seed=1, right_share=0.5)])
     assert "at 0.80, 0.50," in alt_text_of_parts(two)
     assert "4 module-runs (2 modules, 2 runs), by epochs" in alt_text_of_quality(two)

@@ -339,7 +339,7 @@ def test_table_1_is_made_from_records_alone(tmp_path, run_page, monkeypatch):
     assert TABLE_1["se_resnet50"].reinforced.top1.printed in said
     assert " 41.25 ± — |" in said
     assert " 43.75 ± — |" in said
-    assert "the difference is +2.50 points in one seed; nothing can be claimed" in said
+    assert "top-1 +2.50 ± — points (n = 1: one seed, no interval)" in said
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
