@@ -54,6 +54,15 @@ class Measured:
         return self.difference.n if self.difference else len(self.runs)
 
 
+# How the rows of a folder of recipes are sorted.
+COMPARE: dict[str, Callable[..., ScaleComparison]] = {
+    "table_1": table_1.compare_networks,
+    "table_2": retrieval_rows.compare_methods,
+    "table_3": table_3.compare_stages,
+    "ablations": ablations.compare_changes,
+}
+
+
 @dataclass(frozen=True)
 class Scale:
     """The runs of one scale, sorted as the pages of the book sort them."""
@@ -71,18 +80,16 @@ class Scale:
         return table_1.compare_networks(self.stored, self.profile, self.variant)
 
     @cached_property
-    def _rows(self) -> dict[str, Row]:
-        """The rows that pages compare; doing so refuses those that must not be compared."""
-        compare = (
-            table_3.compare_stages,
-            ablations.compare_changes,
-            retrieval_rows.compare_methods,
-        )
-        found = [c(self.stored, self.profile, self.variant) for c in compare]
-        return {row.recipe: row for one in (*found, self.table_1) for row in one.rows}
+    def _rows(self) -> dict[str, dict[str, Row]]:
+        return {}
 
     def row(self, recipe: str) -> Row:
-        known = self._rows.get(recipe)
+        """A row, sorted as its page does, which refuses what must not be compared with it."""
+        table = recipe.partition("/")[0]
+        if table in COMPARE and table not in self._rows:
+            rows = COMPARE[table](self.stored, self.profile, self.variant).rows
+            self._rows[table] = {row.recipe: row for row in rows}
+        known = self._rows.get(table, {}).get(recipe)
         return known or row_of(self.stored, self.profile, self.variant, recipe)
 
     def network(self, name: str) -> NetworkComparison:
@@ -205,8 +212,11 @@ def of_stages(scale: Scale, *, network: str, column: str) -> Measured | None:
     if not row.runs:
         return None
     values = ablations.last_epoch_by_stage(row)[column].unstack("stage").dropna()
-    shallow, deep = (values[stage].to_dict() for stage in (STAGES[0], STAGES[-1]))
-    note = ", ".join(f"{defined(float(values[s].mean()))} in {stage_name(s)}" for s in STAGES)
+    stages = [stage for stage in STAGES if stage in values]
+    if len(stages) < 2:
+        return None
+    shallow, deep = (values[stage].to_dict() for stage in (stages[0], stages[-1]))
+    note = ", ".join(f"{defined(float(values[s].mean()))} in {stage_name(s)}" for s in stages)
     return _measured(paired_difference(shallow, deep), row.runs, note=note)
 
 

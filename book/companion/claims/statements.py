@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dreal_lib.errors import UserError
 
 FOLDER = Path(__file__).parent
+FILES = ("dreal.yaml",)  # one a paper
 
 Verdict = Literal[
     "reproduced",
@@ -123,17 +124,21 @@ class Statement(BaseModel):
 
 
 @cache
-def statements(folder: Path = FOLDER) -> tuple[Statement, ...]:
+def statements(folder: Path = FOLDER, files: tuple[str, ...] = FILES) -> tuple[Statement, ...]:
     """All statements of all papers, by group, then by paper.
+
+    Args:
+        folder: Where the files lie.
+        files: One a paper.
 
     Raises:
         UserError: An entry that is wrong, or two with one id; one line.
     """
-    found = [s for path in sorted(folder.glob("*.yaml")) for s in read_statements(path)]
+    found = [statement for name in files for statement in read_statements(folder / name)]
     ids = [item.id for item in found]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
-        raise UserError(f"{folder.name} has two entries of id {', '.join(twice)}; rename one")
+        raise UserError(f"{', '.join(files)}: two entries of id {', '.join(twice)}; rename one")
     return tuple(sorted(found, key=lambda item: GROUPS.index(item.group)))
 
 

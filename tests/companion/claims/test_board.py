@@ -236,25 +236,25 @@ GOOD = BY_ID["map-margins"].model_dump(mode="json", exclude={"paper", "parts", "
 )
 def test_a_bad_entry_is_refused_in_one_line(tmp_path, change, said):
     with pytest.raises(UserError, match=said) as refused:
-        statements(written(tmp_path, "a.yaml", "A", GOOD | change))
+        statements(written(tmp_path, "a.yaml", "A", GOOD | change), ("a.yaml",))
     assert "\n" not in str(refused.value)
 
 
 def test_a_file_without_its_paper_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("[]")
     with pytest.raises(UserError, match=r"a\.yaml must hold paper and statements"):
-        statements(tmp_path)
+        statements(tmp_path, ("a.yaml",))
 
 
 def test_statements_of_two_papers_are_told_apart(tmp_path):
     folder = written(tmp_path / "both", "a.yaml", "A 2019", GOOD)
     written(folder, "b.yaml", "B 2020", GOOD | {"id": "other"})
-    entries = [scoreboard.judge_one(item, []) for item in statements(folder)]
+    entries = [scoreboard.judge_one(item, []) for item in statements(folder, ("a.yaml", "b.yaml"))]
     text = scoreboard.details(entries, GOOD["group"])
     assert "A 2019, section 4.2: “" in text
     assert "B 2020, section 4.2: “" in text
     with pytest.raises(UserError, match="two entries of id map-margins"):
-        statements(written(tmp_path / "twice", "c.yaml", "C", GOOD, GOOD))
+        statements(written(folder, "b.yaml", "B", GOOD), ("b.yaml", "a.yaml"))
 
 
 def test_parts_share_what_stands_before_them(tmp_path):
@@ -262,7 +262,7 @@ def test_parts_share_what_stands_before_them(tmp_path):
         "each": {"source": "rows", "metric": "rank1_pct", "rules": "higher"},
         "parts": {"one": {"rows": "a - b"}, "two": {"rows": "c", "rules": "higher largest"}},
     }
-    (item,) = statements(written(tmp_path, "a.yaml", "A", entry))
+    (item,) = statements(written(tmp_path, "a.yaml", "A", entry), ("a.yaml",))
     assert item.parts["one"].arguments == {"metric": "rank1_pct", "rows": "a - b"}
     assert item.parts["two"].rules == ("higher", "largest")
 

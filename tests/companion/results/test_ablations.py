@@ -256,13 +256,13 @@ def test_the_table_by_hand(tmp_path):
     assert rows[0] == [
         "default, SE-ResNet-50 ●", "—", "55.00 ± 5.00", "54.00 ± 5.00", "—", "—", "—", "3", "—",
     ]  # fmt: skip
-    assert rows[1] == ["gamma", "0.25", "not run", "not run", "—", "—", "—", "0", "0"]
+    assert rows[1] == ["gamma", "0.25 (default 1.0)", "not run", "not run", "—", "—", "—", "0", "0"]
     assert rows[3] == [
-        "gamma ●", "2.0", "54.00 ± 5.05", "53.00 ± 5.05", "55.00", f"{MINUS}1.00 ± 0.10",
+        "gamma ●", "2.0 (default 1.0)", "54.00 ± 5.05", "53.00 ± 5.05", "55.00", f"{MINUS}1.00 ± 0.10",
         f"{MINUS}1.25 to {MINUS}0.75", "3", "3",
     ]  # fmt: skip
     assert rows[11][0] == "default, CBAM-ResNet-50"
-    assert rows[12][:2] == ["bypass_unit", "map"]
+    assert rows[12][:2] == ["bypass_unit", "map (default block)"]
     assert table.legend() == "● recorded (smoke)"
 
 
