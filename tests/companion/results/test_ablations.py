@@ -258,7 +258,8 @@ def test_the_table_by_hand(tmp_path):
     ]  # fmt: skip
     assert rows[1] == ["gamma", "0.25 (default 1.0)", "not run", "not run", "—", "—", "—", "0", "0"]
     assert rows[3] == [
-        "gamma ●", "2.0 (default 1.0)", "54.00 ± 5.05", "53.00 ± 5.05", "55.00", f"{MINUS}1.00 ± 0.10",
+        "gamma ●", "2.0 (default 1.0)", "54.00 ± 5.05", "53.00 ± 5.05", "55.00",
+        f"{MINUS}1.00 ± 0.10",
         f"{MINUS}1.25 to {MINUS}0.75", "3", "3",
     ]  # fmt: skip
     assert rows[11][0] == "default, CBAM-ResNet-50"
