@@ -54,7 +54,8 @@ def shut_text(network: NetworkComparison, kind: str = "", listed: bool = True) -
             texts.append(f"{text} [{named}]" if listed and named else text)
     if not texts:
         return ""
-    return f"{network.label}, maps as good as shut or open: {', '.join(texts)}"
+    low, high = BOUNDS
+    return f"{network.label}, maps of mean {low} or less, {high} or more: {', '.join(texts)}"
 
 
 def _named(maps: dict[str, float]) -> str:
