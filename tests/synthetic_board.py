@@ -4,7 +4,7 @@ from synthetic_records import write_run
 from synthetic_retrieval import DATA, write_retrieval
 
 from book.companion.claims import board
-from book.companion.claims.judged import Scale
+from book.companion.claims.sources import Scale
 from book.companion.claims.statements import statements
 from dreal_lib import records
 
@@ -38,7 +38,7 @@ def judged(root, name, *scales):
     """One statement by the records under a folder; the first scale is the page's own."""
     stored = records.find_records(root)
     scales = scales or (("desktop", "two_cores"), ("paper", None))
-    return board._judge_one(BY_ID[name], [Scale(stored, *scale) for scale in scales])
+    return board.judge_one(BY_ID[name], [Scale(stored, *scale) for scale in scales])
 
 
 def write_steps(root, name, gains=((1.3, 3.6), (1.4, 3.7), (1.5, 3.8)), **changes):

@@ -25,6 +25,7 @@
 # with that row seed by seed.
 
 # %%
+from book.companion.claims import render
 from book.companion.pages import page
 from book.companion.results import ablations
 from book.companion.text import runs
@@ -44,17 +45,23 @@ view = page.start("ablations", globals(), ablations.compare_changes)
 # ## Does the error change?
 
 # %% tags=["hide-input"]
-view.show(ablations.change_table(view.comparison), ablations.TABLE_CAPTION, "tab-ablations")
+view.show(
+    ablations.change_table(view.comparison),
+    "Top-1 error in per cent, mean ± sample standard deviation over n seeds. Same seeds: mean of "
+    "the default row over the seeds that the changed row has. Difference: of the last epoch, "
+    "paired by seed, below zero where the change is better, with its 95 % interval (Student's t).",
+    "tab-ablations",
+)
 view.say(runs.scale_caption(view.comparison))
 view.missing()
 
 # %% [markdown]
-# A difference is claimed where its 95 % interval leaves out zero, and nothing is claimed from a
-# single seed. Seeds 1 and 2 of some rows were added after seed 0 had been seen.
+# A difference is significant where its 95 % interval leaves out zero; one seed has no interval.
+# Seeds 1 and 2 of some rows were added after seed 0 had been seen.
 
 # %% tags=["hide-input"]
-view.say(ablations.change_sentences(view.comparison))
-view.say(ablations.chance_sentence(view.comparison))
+render.say(view, "larger-critics", "gamma")
+view.say([*ablations.without_effect(view.comparison), ablations.chance_sentence(view.comparison)])
 
 # %% [markdown]
 # ## How good are the critics, stage by stage?
@@ -66,20 +73,29 @@ view.say(ablations.chance_sentence(view.comparison))
 
 # %% tags=["hide-input"]
 view.show(
-    ablations.critic_error_table(view.comparison), ablations.ERRORS_CAPTION, "tab-critic-errors"
+    ablations.critic_error_table(view.comparison),
+    "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
+    "its correlation with the reward over images, share of images on which the critic is "
+    "saturated. Means over the blocks of a stage and over seeds; a dash is undefined. gamma scales "
+    "the reward and with it the error.",
+    "tab-critic-errors",
 )
 view.show(
-    ablations.critic_reward_table(view.comparison), ablations.REWARDS_CAPTION, "tab-critic-rewards"
+    ablations.critic_reward_table(view.comparison),
+    "Mean reward R, mean critique Q, and mean reward on images predicted right (gain) in the last "
+    "epoch, by stage; means over the blocks of a stage and over seeds.",
+    "tab-critic-rewards",
 )
 
 # %% [markdown]
-# ## Is it better in the deep?
+# ## Is it better in deeper layers?
 #
 # Deepest stage less shallowest, paired by seed, under the same rule. The gain is what the attention
 # adds on images predicted right; the rest of the reward is accuracy, which no stage has of its own.
 
 # %% tags=["hide-input"]
-view.say(ablations.depth_sentences(view.comparison))
+render.say(view, "shallow-critics", "deep-attention")
+render.say(view, "shallow-critics", "deep-attention", network="cbam_resnet50")
 
 # %% [markdown]
 # ## How this page was made

@@ -23,6 +23,7 @@
 
 # %%
 from book.companion.attention_maps import changes, figures, loaded, measures
+from book.companion.claims import render
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -67,18 +68,26 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     changes.last_block_table(attention),
-    changes.MEASURE_CAPTION,
+    "Reinforced against baseline, mean ± sample standard deviation over seeds; the difference is "
+    "paired by seed, with its 95 % interval (Student's t), cut where two values cannot lie farther "
+    "apart (shares 1, deviations 0.5); a dash where it cannot be computed. *Spread over channels*: "
+    "standard deviation over channels of their mean attention; 0 is all alike, 0.5 the most there "
+    "can be. *Fluctuation over images*: standard deviation of a channel over the images, averaged "
+    "over channels. *Share within bounds*: share of channels whose mean lies between 0.05 and "
+    "0.95. There a sigmoid's slope falls to a fifth of its largest; beyond, a gate is as good as "
+    "shut or open.",
     "tab-channel-attention-last",
 )
 
 # %% [markdown]
 # ## What this shows
 #
-# A change is claimed where its 95 % interval leaves out zero, and nothing is claimed from one seed.
-# Blocks are judged one by one, without correcting for there being several.
+# A change is significant where its 95 % interval leaves out zero; one seed has no interval. Blocks
+# are judged one by one, without correcting for there being several. The last block of a stage
+# stands for conv3_3, conv4_5 and conv5_2 of the paper's network, which is deeper than ours.
 
 # %% tags=["hide-input"]
-view.say(changes.claims(attention))
+render.say(view, "shallow-alike", "deep-fluctuates", network=network)
 
 # %% [markdown]
 # ## How this page was made

@@ -22,6 +22,7 @@
 
 # %%
 from book.companion.attention_maps import changes, figures, loaded, measures
+from book.companion.claims import render
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -84,7 +85,9 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     changes.measure_table(attention, ["class_share"]),
-    changes.CLASS_CAPTION,
+    "Share of the channel attention's variance over images that the class explains, by block; mean "
+    "± sample standard deviation over seeds, the difference paired by seed with its 95 % interval "
+    "(Student's t), cut at the 1 that shares can differ by; a dash where it cannot be computed.",
     "tab-class-share",
 )
 
@@ -92,7 +95,8 @@ view.show(
 # ## What this shows
 
 # %% tags=["hide-input"]
-view.say(changes.depth_sentences(attention))
+render.say(view, "deep-diverse", network=network)
+view.say(changes.class_sentence(attention))
 
 # %% [markdown]
 # ## How this page was made

@@ -16,14 +16,15 @@
 # {cite:t}`li2020dreal` (appendix B.2) draw Grad-CAM heat maps of CBAM-ResNet-50, trained without
 # and with their method, and read from chosen images that the attended regions become more correct
 # and more complete. We draw the same grid: baseline above, reinforced below, the class of the image
-# under each pair. Our images are drawn by lot, though, under a rule that stands below; and beside
-# the pictures stand scores over the whole validation set, which can say no.
+# under each pair. Our images are drawn at random, though, under a rule that stands below; and
+# beside the pictures stand scores over the whole validation set, which can say no.
 #
 # We show SE-ResNet-50 where the paper shows CBAM-ResNet-50, as it is the pair that the book trains
 # first; the parameter `network` takes any row of Table 1.
 
 # %%
 from book.companion.attended import chosen, overlays, scores, text
+from book.companion.claims import render
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -53,7 +54,7 @@ view.figure(
     overlays.draw_grid,
     grid,
     caption="Heat maps for the true class over the images in grey, baseline above and reinforced "
-    "below; the frame is the object's box. The paper's Fig. 4, with images drawn by lot.",
+    "below; the frame is the object's box. The paper's Fig. 4, with images drawn at random.",
     alt=chosen.alt_text(grid),
     label="fig-grad-cam",
     numbers=chosen.of_grid,
@@ -68,18 +69,29 @@ view.figure(
 # true class falls fast when the pixels that matter go first, and rises fast when they come first.
 
 # %% tags=["hide-input"]
-view.show(text.score_table(compared, pairs), text.score_caption(pairs), "tab-attended")
+view.show(
+    text.score_table(compared, pairs),
+    "Scores of the maps, mean over the images on which both networks' are defined. Difference: "
+    "reinforced minus baseline, image by image, with the 95 % interval of Student's t over the "
+    "images of a seed, and over seeds in the last line of a score; p: Wilcoxon's signed-rank test "
+    "over images. Pointing game: share of maps whose maximum lies in the object's box. Energy: "
+    "share of the map's sum in the box. IoU, completeness, area: of the part of the map above a "
+    "share of its maximum; with the object's mask (or box), the share of it that is covered, and "
+    "the share of the image. n: the images counted; seeds in the last line of a score.",
+    "tab-attended",
+)
 
 # %% [markdown]
 # ## What this shows
 #
-# "More correct" is said only if the 95 % intervals of pointing game, energy and IoU all lie above
-# zero, "more complete" if that of completeness does. p and the interval of one seed speak of other
-# images shown to these two networks; the line of all seeds speaks of other trainings. So one seed
-# can have p < 0.001 where no difference can be claimed.
+# "More correct" needs the 95 % intervals over seeds of pointing game, energy and IoU all above
+# zero, "more complete" that of completeness. p and the interval of one seed speak of other images
+# shown to these two networks; the line of all seeds speaks of other trainings. So one seed can have
+# p < 0.001 where nothing is significant over seeds.
 
 # %% tags=["hide-input"]
-view.say([*text.claim_sentences(compared), *text.uniform_sentences(pairs)])
+render.say(view, "more-correct", "more-complete", network=network)
+view.say(text.uniform_sentences(pairs))
 
 # %% [markdown]
 # ## How this page was made

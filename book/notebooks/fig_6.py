@@ -25,6 +25,7 @@
 # shows the reward's two parts, and for each critic whether it tells one image from another.
 
 # %%
+from book.companion.claims import render
 from book.companion.critics import curves, explorer, figures, text
 from book.companion.pages import page
 
@@ -107,7 +108,10 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     curves.curve_table(summaries, view.origin, view.parameters.scale),
-    curves.CURVE_TABLE_CAPTION,
+    "Critique Q and reward R of each attention module in the first and the last epoch, run by run. "
+    "Of the last epoch also: mean reward on images predicted right (gain), root mean square error "
+    "of Q, share of images on which the critic is saturated (Sat.). Q-R: correlation of the two, "
+    "of their means over the epochs and over the images of the last epoch. A dash is undefined.",
     "tab-curves",
 )
 
@@ -115,6 +119,7 @@ view.show(
 # ## What this shows
 
 # %% tags=["hide-input"]
+render.say(view, "critique-follows", "both-rise", "shallow-critics", network=network)
 view.say(text.curve_sentences(summaries))
 
 # %% [markdown]

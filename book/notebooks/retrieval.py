@@ -96,7 +96,7 @@ view.figure(
 #
 # The rendered figures have masks: what lies outside is background, or an object in front. A map's
 # *energy* is the share of its sum on the mask. It is measured on pairs, a query and one right image
-# of it, both drawn by lot and the same for every network.
+# of it, both drawn at random and the same for every network.
 
 # %% tags=["hide-input"]
 view.show(

@@ -30,7 +30,7 @@
 # that a statement speaks of must have been run, in two seeds or more.
 #
 # What decides was written down after the small runs had been seen, so it binds runs at the paper's
-# scale alone. The rule for a claim, by contrast, that a 95 % interval has to leave out zero
+# scale alone. The rule for a difference, by contrast, that its 95 % interval has to leave out zero
 # (`dreal_lib/comparison/paired.py`), was committed before the first record.
 
 # %%
@@ -50,22 +50,29 @@ data_root = ""  # prepared images, for the commands shown below
 # %%
 view = page.start("scoreboard", globals(), table_1.compare_networks)
 judged = board.judge(view.stored, view.parameters.profile, view.parameters.variant)
-view.say(f"{board.tally_sentence(judged)} {board.reproduced_sentence(judged)}")
+view.say(board.tally_sentence(judged))
 
 # %% [markdown]
 # ## At a glance
 
 # %% tags=["hide-input"]
-view.show(board.overview(judged), board.CAPTION, "tab-scoreboard")
+view.show(
+    board.overview(judged),
+    "Statements of the paper and what became of them. Differences are reinforced less baseline "
+    "unless said otherwise, errors in points, mean ± sample standard deviation over n seeds; those "
+    "not called significant are not.",
+    "tab-scoreboard",
+)
 view.say(runs.scale_caption(view.comparison))
 view.say(board.how_to_decide())
 
 # %% [markdown]
 # ## Errors
 #
-# A difference is *claimed* where the two-sided 95 % interval (Student's t, paired by seed) leaves
-# out zero. Where the paper prints its size, ours has to agree with it as well, in runs that scatter
-# less than it: with three seeds, by a standard deviation below about a fifth of the printed size.
+# A difference is *significant* where the two-sided 95 % interval (Student's t, paired by seed)
+# leaves out zero. Where the paper prints its size, ours has to agree with it as well, in runs that
+# scatter less than it: with three seeds, by a standard deviation below about a fifth of the printed
+# size.
 
 # %% tags=["hide-input"]
 view.say(board.details(judged, "errors"))
@@ -109,7 +116,7 @@ front_page.keep(view, judged)
 # %% [markdown]
 # ## How this page was made
 #
-# The statements stand in `book/companion/claims/statements.yaml`, each with the verdict reached
+# The statements stand in `book/companion/claims/dreal.yaml`, each with the verdict reached
 # last; a test fails when the records say something else than the entry.
 
 # %% tags=["hide-input"]

@@ -22,7 +22,7 @@
 # with attention, also one that was trained without the method.
 
 # %%
-from book.companion.attention_maps import figures, loaded, measures, spatial
+from book.companion.attention_maps import figures, loaded, measures, shut, spatial
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -74,10 +74,18 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     spatial.spatial_table(attention),
-    spatial.SPATIAL_CAPTION,
+    "Spatial maps, reinforced against baseline; columns as in the tables of channel attention. "
+    "*Level*: mean attention over places and images. *Spread over places*: standard deviation over "
+    "places of the mean map. *Fluctuation over images*: standard deviation over images, averaged "
+    "over places. *Class share*: share of the variance over images that the class explains.",
     "tab-spatial-maps",
 )
-view.say(spatial.spatial_sentences(attention))
+view.say(
+    [
+        *shut.shut_sentences(view.comparison.networks, "spatial"),
+        spatial.spatial_sentence(attention),
+    ]
+)
 
 # %% [markdown]
 # ## Which block's attention helps
@@ -102,7 +110,10 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     spatial.reward_table(rewards),
-    spatial.REWARD_CAPTION,
+    "Bypass reward of each block over the validation images that the network itself predicts "
+    "right: mean of baseline and reinforced over seeds, their difference paired by seed with its "
+    "95 % interval, and the share of these images on which the block's attention helped (reward "
+    "above zero) and hurt (below zero), baseline first.",
     "tab-bypass-rewards",
 )
 view.say(spatial.reward_sentences(rewards))

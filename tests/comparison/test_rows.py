@@ -91,37 +91,37 @@ def test_no_common_seed_is_no_difference():
 
 
 @pytest.mark.parametrize(
-    ("difference", "sentence"),
+    ("difference", "said"),
     [
-        (None, "X: no pair of runs to compare."),
-        (
-            Difference(-0.4, None, 1, None, None),
-            "X: the difference is -0.40 points in one seed; nothing can be claimed from n = 1.",
-        ),
+        (None, "not run"),
+        (Difference(-0.4, None, 1, None, None), "-0.40 ± — points (n = 1: one seed, no interval)"),
         (
             Difference(-0.4, 1.2, 3, -3.38, 2.58),
-            "X: mean difference -0.40 ± 1.20 points over n = 3 seeds "
-            "(95 % interval -3.38 to +2.58): no difference can be claimed.",
+            "-0.40 ± 1.20 points (95 % interval -3.38 to +2.58, n = 3), not significant",
         ),
         (
             Difference(-0.4, 0.1, 3, -0.65, -0.15),
-            "X: mean difference -0.40 ± 0.10 points over n = 3 seeds "
-            "(95 % interval -0.65 to -0.15): the reinforced network errs less.",
+            "-0.40 ± 0.10 points (95 % interval -0.65 to -0.15, n = 3), significantly better",
         ),
         (
             Difference(0.4, 0.1, 3, 0.15, 0.65),
-            "X: mean difference +0.40 ± 0.10 points over n = 3 seeds "
-            "(95 % interval +0.15 to +0.65): the reinforced network errs more.",
+            "+0.40 ± 0.10 points (95 % interval +0.15 to +0.65, n = 3), significantly worse",
         ),
         (
             Difference(-1.0, 0.0, 2, None, None),
-            "X: mean difference -1.00 ± 0.00 points over n = 2 seeds, which agree to the last "
-            "digit; no interval can be built and nothing can be claimed.",
+            "-1.00 ± 0.00 points (n = 2: no spread, no interval)",
         ),
     ],
 )
-def test_sentences_say_what_the_rule_allows(difference, sentence):
-    assert differences.verdict_sentence("X", difference) == minus(sentence)
+def test_a_difference_says_what_the_rule_allows(difference, said):
+    text = differences.effect_text(difference, " points", better="lower")
+    assert text == minus(said)
+
+
+def test_a_p_value_is_cut_at_a_thousandth():
+    assert differences.p_text(0.00099) == "< 0.001"
+    assert differences.p_text(0.001) == "0.001"
+    assert differences.p_text(float("nan")) == tables.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -153,30 +153,12 @@ def test_a_network_of_fewer_seeds_costs_the_others_none(tmp_path):
     comparison = smoke(tmp_path)
     found = comparison.difference("top1_error_pct")
     assert (found.mean, found.spread, found.n) == pytest.approx((1.0, 0.05, 3))
-    said = table_1.verdicts(comparison)
-    assert said[0].startswith(
-        "Mean of SE-ResNet-50, CBAM-ResNet-50 (without SRM-ResNet-50, with fewer seeds): "
-        "mean difference +1.00 ± 0.05 points over n = 3 seeds"
-    )
-    assert len(said) == 5
+    said = table_1.mean_sentence(comparison)
+    assert "mean of SE-ResNet-50, CBAM-ResNet-50: +1.00 ± 0.05 points" in said
     write_pair(tmp_path, "srm_resnet50", 1, 30.0, 32.0)
     write_pair(tmp_path, "srm_resnet50", 2, 30.0, 32.0)
     # ((-1 + 3 + 2), (-1.1 + 3 + 2), (-0.9 + 3 + 2)) / 3
     assert smoke(tmp_path).difference("top1_error_pct").mean == pytest.approx(4 / 3)
-
-
-def test_top_5_is_judged_by_the_same_rule(tmp_path):
-    for seed, errors in enumerate([(20.0, 21.0), (20.0, 21.1), (20.0, 20.9)]):
-        for method, error in zip(("baseline", "reinforced"), errors, strict=True):
-            write_run(tmp_path, f"table_1/se_resnet50_{method}", seed=seed, top5=(error, error))
-    assert table_1.verdicts(smoke(tmp_path))[-1] == (
-        "Top-5 error, by the same rule: reinforced, SE-ResNet-50 errs more, by +1.00 points "
-        "(95 % interval +0.75 to +1.25, n = 3)."
-    )
-    write_pair(tmp_path / "other", "se_resnet50", 0, 40.0, 39.0)
-    assert table_1.verdicts(smoke(tmp_path / "other"))[-1] == (
-        "Top-5 error, by the same rule: reinforced, no network can be claimed to err less or more."
-    )
 
 
 def test_last_and_best_are_kept_apart(tmp_path):
@@ -333,9 +315,7 @@ def test_other_scales_never_stand_beside_the_papers_numbers(tmp_path):
 
 def test_an_empty_scale_is_said_to_be_empty(tmp_path):
     comparison = smoke(tmp_path)
-    assert table_1.verdicts(comparison) == [
-        "No pair of runs at scale smoke: nothing can be said yet."
-    ]
+    assert table_1.mean_sentence(comparison).startswith("Scale smoke: No pair")
     assert runs.scale_caption(comparison) == "Scale smoke: no run yet."
     missing = runs.missing_runs(comparison)
     assert len(missing) == 12

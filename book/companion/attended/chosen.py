@@ -1,4 +1,4 @@
-"""Which images Figs. 4 and 5 show: drawn by lot under a rule that stands on the page.
+"""Which images Figs. 4 and 5 show: drawn at random under a rule that stands on the page.
 
 The paper does not say how its images were chosen; so that nobody's taste decides, groups are
 defined beforehand and images are drawn within them by seed.
@@ -102,7 +102,7 @@ def draw(
         groups: By name, which images belong to it, (N,) bool.
         labels: (N,).
         count: How many of each group; fewer if it has fewer classes.
-        seed: Of the lot.
+        seed: Of the draw.
         skipped: So many draws are left out, as another figure shows them.
     """
     chosen = {}
@@ -125,7 +125,7 @@ def rule_text(
     sizes = ", ".join(f"{name} ({int(member.sum())} images)" for name, member in groups.items())
     places = f"{skipped + 1} to {skipped + count}"
     return (
-        f"Images are chosen by lot (seed {seed}), from the runs of seed {pair_seed}: in each of "
+        f"Images are drawn at random (seed {seed}), from the runs of seed {pair_seed}: in each of "
         f"the groups {sizes} the classes are shuffled, one image is drawn of each, and those at "
         f"places {places} are shown; fewer if the group has fewer classes."
     )

@@ -17,8 +17,8 @@ from book.companion.results.retrieval_rows import (
     step_label,
     steps_of,
 )
+from book.companion.text.differences import effect_text, interval_text, p_text
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
-from dreal_lib.comparison.paired import Difference
 from dreal_lib.comparison.rows import NetworkComparison
 from dreal_lib.records.arrays import MASK_SHARE, PAIR_ENERGY, PAIR_GALLERY, PAIR_QUERY, SCORE
 
@@ -59,30 +59,23 @@ def energy_table(comparison: SetsComparison) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for pair, score in energies(comparison):
         for seed, one in score.by_seed.items():
-            low_high = _interval(one.difference)
+            low_high = interval_text(one.difference, 3)
             means = (f"{one.baseline:.3f}", f"{one.reinforced:.3f}")
-            p = NOTHING if np.isnan(one.p) else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
             count = f"{one.difference.n} of {one.difference.n + one.undefined}"
             change = signed(one.difference.mean, 3)
             head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
-            rows.append((head, str(seed), *means, change, low_high, p, count))
+            rows.append((head, str(seed), *means, change, low_high, p_text(one.p), count))
         if len(score.by_seed) > 1:
             over, seeds = score.over_seeds, score.by_seed.values()
             means = tuple(
                 f"{np.mean([getattr(one, m) for one in seeds]):.3f}"
                 for m in ("baseline", "reinforced")
             )
-            change = (signed(over.mean, 3), _interval(over))
+            change = (signed(over.mean, 3), interval_text(over, 3))
             head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
             rows.append((head, "all", *means, *change, NOTHING, f"{over.n} seeds"))
     rows = rows or [(NOTHING,) * len(columns)]
     return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
-
-
-def _interval(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return NOTHING
-    return f"{signed(difference.low, 3)} to {signed(difference.high, 3)}"
 
 
 def energy_sentences(comparison: SetsComparison) -> list[str]:
@@ -94,16 +87,10 @@ def energy_sentences(comparison: SetsComparison) -> list[str]:
             "can be compared."
         ]
     share = mask_share(comparison)
-    said = [f"A map that is alike everywhere would have {share:.3f} of its energy on the figures."]
+    said = [f"A map of one value everywhere would have {share:.3f} of its energy on the figures."]
     for pair, score in found:
         several = len(score.by_seed) > 1
-        scope = "" if several else " One pair of networks says nothing about the method."
-        n = f"{len(score.by_seed)} seeds" if several else f"{score.deciding.n} pairs, 1 seed"
-        answers = {"higher": "yes, more of it lies on them", "lower": "no, less of it does"}
-        answer = answers.get(score.deciding.verdict, "no difference can be claimed")
-        said.append(
-            f"*Does {pair.label} draw maps onto the figures, against {against(pair)}?* Energy "
-            f"{signed(score.deciding.mean, 3)} (95 % interval {_interval(score.deciding)}, n = "
-            f"{n}): {answer}.{scope}"
-        )
+        scope = "" if several else " over pairs of images; one seed says nothing about the method"
+        effect = effect_text(score.deciding, decimals=3, better="higher")
+        said.append(f"{pair.label} against {against(pair)}: energy {effect}{scope}.")
     return said

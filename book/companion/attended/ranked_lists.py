@@ -1,7 +1,7 @@
 """The retrieval figure: which images come first, are they right, and where the network looks.
 
 Appendix B.2 supposes that reinforced attention is taken from misleading regions. Pictures are
-chosen by lot (`dreal_lib.diagnosis.ranked` keeps queries drawn from the data's fingerprint; of
+chosen at random (`dreal_lib.diagnosis.ranked` keeps queries drawn from the data's fingerprint; of
 these the first of each outcome is shown); `book.companion.attended.mask_energy` measures the claim.
 """
 
@@ -203,7 +203,7 @@ def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
     )
     wrong = total - sum(int(group.sum()) for group in groups.values())
     return (
-        f"Every run keeps the same {total} queries, drawn by lot from the data's fingerprint. "
+        f"Every run keeps the same {total} queries, drawn at random from the data's fingerprint. "
         f"A query is answered right if the nearest image is. Of seed {seed} there are {sizes}; "
         f"{wrong} that both answer wrong. Of each of the first three the query drawn first is "
         "shown."

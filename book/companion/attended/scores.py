@@ -2,7 +2,7 @@
 
 The paper shows chosen images (appendix B.2). Here images are drawn by a rule, and scores over the
 whole validation set answer: two runs of a seed, baseline and reinforced, are compared image by
-image. A difference is claimed as everywhere in the book (`dreal_lib.comparison.rows`): if the
+image. A difference is significant as everywhere in the book (`dreal_lib.comparison.rows`): if the
 two-sided 95 % interval of Student's t around the mean difference leaves out zero, over seeds if
 there are several, else over the images of the one pair.
 """

@@ -1,76 +1,74 @@
-"""Parts that no longer act in trained networks: attention that is as good as shut.
+"""Attention that no longer acts in trained networks: maps that are as good as shut or open.
 
-A gate that is shut scales everything by almost nothing and hardly learns any more. That is a failed
-training rather than bad luck, and no table of errors shows it.
+Such a map scales every place alike and hardly learns any more; shut, it leaves its block little but
+the shortcut. That is a failed training rather than bad luck, and no table of errors shows it.
 """
 
 from collections.abc import Sequence
 
 from book.companion.attention_maps.measures import BOUNDS
-from book.companion.papers.names import block_title, depth
-from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison
+from book.companion.papers.names import depth, paper_block_name
+from dreal_lib.comparison.rows import METHODS, NetworkComparison
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.arrays import MAP_MEAN
 
 
-def shut_maps(run: StoredRecord) -> list[str]:
-    """Attention maps whose mean over entries and validation images is at most `BOUNDS[0]`.
+def map_levels(run: StoredRecord, kind: str = "") -> dict[str, float]:
+    """Mean of each attention map over entries and validation images, from shallow to deep.
 
     Args:
-        run: With figure data; one without has no such map.
-
-    Returns:
-        Their names, from shallow to deep.
+        run: With figure data; one without has no map.
+        kind: Only these ("spatial"), or all.
 
     Raises:
         UserError: Damaged figure data.
     """
     if run.record.files.figure_data is None:
-        return []
+        return {}
     arrays = run.figure_data()
     means = {name: float(arrays[MAP_MEAN.of(name)].mean()) for name in MAP_MEAN.parts_in(arrays)}
-    return sorted((name for name, mean in means.items() if mean <= BOUNDS[0]), key=depth)
+    return {name: means[name] for name in sorted(means, key=depth) if name.endswith(kind)}
 
 
-def shut_sentences(comparison: ScaleComparison) -> list[str]:
-    """Of each network in which a map is shut: in how many runs, and what its errors did there.
+def beyond(levels: dict[str, float]) -> dict[str, float]:
+    """Of these maps those that are as good as shut or open."""
+    return {name: x for name, x in levels.items() if not BOUNDS[0] < x < BOUNDS[1]}
+
+
+def shut_text(network: NetworkComparison, kind: str = "", listed: bool = True) -> str:
+    """How many maps of a network's runs are as good as shut or open, by method; "" without maps.
 
     Args:
-        comparison: The runs of one scale.
-
-    Returns:
-        None if no map is shut in any run.
+        network: Baseline and reinforced runs; all of them count.
+        kind: Only maps of this kind, or all.
+        listed: Whether each is named, with its level and seed.
     """
-    found = [_of_network(network) for network in comparison.networks]
-    return [sentence for sentence in found if sentence]
-
-
-def _of_network(network: NetworkComparison) -> str:
-    baseline, reinforced = (_by_seed(row) for row in (network.baseline, network.reinforced))
-    if not any((*baseline.values(), *reinforced.values())):
+    rows = dict(zip(METHODS, (network.baseline, network.reinforced), strict=True))
+    texts = []
+    for method, row in rows.items():
+        levels = {run.record.seed: map_levels(run, kind) for run in row.runs}
+        found = {seed: beyond(of_run) for seed, of_run in levels.items()}
+        text = f"{sum(map(len, found.values()))} of {sum(map(len, levels.values()))} {method}"
+        named = "; ".join(f"seed {seed}: {_named(maps)}" for seed, maps in found.items() if maps)
+        if any(levels.values()):
+            texts.append(f"{text} [{named}]" if listed and named else text)
+    if not texts:
         return ""
-    return (
-        f"{network.label}: attention is as good as shut (a map's mean is {BOUNDS[0]} or less) in "
-        f"{_counted(reinforced)} reinforced runs and in {_counted(baseline)} baseline runs. Such a "
-        "block passes on little but its shortcut: training failed there, whatever an interval says."
-    )
+    low, high = BOUNDS
+    return f"{network.label}, maps of mean {low} or less, {high} or more: {', '.join(texts)}"
 
 
-def _by_seed(row: Row) -> dict[int, list[str]]:
-    return {run.record.seed: shut_maps(run) for run in row.runs}
+def _named(maps: dict[str, float]) -> str:
+    return ", ".join(f"{paper_block_name(name)} {level:.3f}" for name, level in maps.items())
 
 
-def _counted(by_seed: dict[int, list[str]]) -> str:
-    """E.g. "2 of 3 [seed 0: conv3_0 (spatial)]"."""
-    text = f"{sum(map(bool, by_seed.values()))} of {len(by_seed)}"
-    each = [f"seed {seed}: {_titles(names)}" for seed, names in by_seed.items() if names]
-    return f"{text} [{'; '.join(each)}]" if each else text
-
-
-def _titles(names: Sequence[str]) -> str:
-    return ", ".join(f"{block_title(name)}{_kind(name)}" for name in names)
-
-
-def _kind(name: str) -> str:
-    last = name.rpartition(".")[2]
-    return f" ({last})" if last in ("channel", "spatial") else ""
+def shut_sentences(networks: Sequence[NetworkComparison], kind: str = "") -> list[str]:
+    """Of each network in which a map is shut or open: how many, and which; `kind` as above."""
+    lines = []
+    for network in networks:
+        runs = (*network.baseline.runs, *network.reinforced.runs)
+        if any(beyond(map_levels(run, kind)) for run in runs):
+            lines.append(
+                f"{shut_text(network, kind)}. There training failed, whatever an interval says."
+            )
+    return lines

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from book.companion.attention_maps.changes import change, measure_table, summary_text
+from book.companion.attention_maps.changes import change, measure_table
 from book.companion.attention_maps.loaded import Attention, Shown
-from book.companion.attention_maps.measures import BOUNDS, measure
+from book.companion.attention_maps.measures import measure
 from book.companion.papers.names import block_title, depth, paper_block_name
-from book.companion.text.differences import DECIMALS, NO_RUNS, changes_text, interval_text
+from book.companion.text.differences import DECIMALS, NO_RUNS, effects_text, interval_text
 from book.companion.text.tables import NOTHING, Marked, Origin, Table, signed
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
@@ -33,19 +33,6 @@ REWARD_MEASURES = {
     "helped": "share helped",
     "hurt": "share hurt",
 }
-
-SPATIAL_CAPTION = (
-    "Spatial maps, reinforced against baseline; columns as in the tables of channel attention. "
-    "*Level*: mean attention over places and images. *Spread over places*: standard deviation over "
-    "places of the mean map. *Fluctuation over images*: standard deviation over images, averaged "
-    "over places. *Class share*: share of the variance over images that the class explains."
-)
-REWARD_CAPTION = (
-    "Bypass reward of each block over the validation images that the network itself predicts "
-    "right: mean of baseline and reinforced over seeds, their difference paired by seed with its "
-    "95 % interval, and the share of these images on which the block's attention helped (reward "
-    "above zero) and hurt (below zero), baseline first."
-)
 
 
 @dataclass(frozen=True)
@@ -137,38 +124,13 @@ def spatial_table(attention: Attention | None) -> Table:
     return measure_table(attention, tuple(SPATIAL_MEASURES), labels=SPATIAL_MEASURES)
 
 
-def spatial_sentences(attention: Attention | None) -> list[str]:
-    """Which spatial maps are as good as shut or open, and how far the class moves them."""
+def spatial_sentence(attention: Attention | None) -> str:
+    """Whether the maps prefer some places whatever the image."""
     if attention is None:
-        return [NO_RUNS]
+        return NO_RUNS
     frame = measure(attention)
-    return [_on_level(frame, attention), _on_places(frame, attention)]
-
-
-def _on_level(frame: pd.DataFrame, attention: Attention) -> str:
-    texts = []
-    for method in METHODS:
-        rows = frame[(frame["method"] == method)]
-        beyond = rows[(rows["level"] <= BOUNDS[0]) | (rows["level"] >= BOUNDS[1])]
-        names = [
-            f"{block_title(name)} (level {summary_text(list(found['level']))}, seed"
-            f"{'s' if len(found) > 1 else ''} {', '.join(str(seed) for seed in found['seed'])})"
-            for name, found in beyond.groupby("map")
-        ]
-        texts.append(f"in the {method} network {', '.join(names) if names else 'none'}")
-    return (
-        "*Which maps are as good as shut or open?* Levels beyond "
-        f"{BOUNDS[0]} and {BOUNDS[1]}: {'; '.join(texts)}. Such a map scales every place alike and "
-        "hardly learns any more; shut, it leaves its block little but the shortcut."
-    )
-
-
-def _on_places(frame: pd.DataFrame, attention: Attention) -> str:
     changes = {block_title(name): change(frame, name, "spread") for name in attention.maps}
-    return (
-        "*Do the maps prefer some places whatever the image?* The spread of the mean map over "
-        f"places changes by: {changes_text(changes, 'flatter', 'less flat')}."
-    )
+    return f"Spread of the mean map over places: {effects_text(changes, decimals=DECIMALS)}."
 
 
 def reward_table(rewards: Rewards | None) -> Table:
@@ -217,33 +179,29 @@ def reward_sentences(rewards: Rewards | None) -> list[str]:
     """Which block's attention matters most, where it hurts, and what reinforcing changed."""
     if rewards is None:
         return [NO_RUNS]
-    right = _means(rewards.frame, "right")
-    sentences = [
-        f"{method.capitalize()}: of the {_number(100 * max(right[method].values()), 0)} % of the "
-        f"images predicted right, {_on_best_and_worst(rewards, method)}"
-        for method in METHODS
-    ]
     changes = {
         paper_block_name(name): change(rewards.frame, name, "reward") for name in rewards.blocks
     }
-    texts = changes_text(changes, "worth less", "worth more")
-    return [*sentences, f"Reinforced against baseline, the mean reward changes by: {texts}."]
+    texts = effects_text(changes, decimals=DECIMALS)
+    return [*(_on_best_and_worst(rewards, m) for m in METHODS), f"Change of the reward: {texts}."]
 
 
 def _on_best_and_worst(rewards: Rewards, method: str) -> str:
+    right = max(_means(rewards.frame, "right")[method].values())
     means = {
         quantity: {k: v for k, v in _means(rewards.frame, quantity)[method].items() if v == v}
         for quantity in REWARD_MEASURES
     }
+    head = f"{method.capitalize()}, {100 * right:.0f} % of the images predicted right"
     if not means["reward"]:
-        return "none, so that no block has a reward."
+        return f"{head}: no block has a reward."
     best = max(means["reward"], key=means["reward"].__getitem__)
     worst = max(means["hurt"], key=means["hurt"].__getitem__)
     return (
-        f"the attention of {paper_block_name(best)} is worth most: without it the true class loses "
-        f"{_number(100 * means['reward'][best], 0)} % of its probability on average, and it helped "
-        f"on {100 * means['helped'][best]:.0f} % of them. {paper_block_name(worst)} hurt most "
-        f"often, on {100 * means['hurt'][worst]:.0f} %."
+        f"{head}: the attention of {paper_block_name(best)} is worth most; without it the true "
+        f"class loses {_number(100 * means['reward'][best], 0)} % of its probability on average, "
+        f"and it helped on {100 * means['helped'][best]:.0f} % of them. {paper_block_name(worst)} "
+        f"hurt most often, on {100 * means['hurt'][worst]:.0f} %."
     )
 
 

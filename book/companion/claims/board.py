@@ -1,18 +1,18 @@
-"""The scoreboard: every testable statement of the paper with the verdict that this project reached.
+"""The scoreboard: every testable statement of a paper with the verdict that this project reached.
 
-Statements are data (`statements.yaml`); each names the function that decides it. What can be
-counted is decided, and so is what the paper's own places say of each other. What needs training is
-decided by runs at the paper's own scale alone, all that the statement speaks of and in two seeds or
-more; smaller runs are shown, and decide nothing.
+What can be counted is decided, and so is what a paper's own places say of each other. What needs
+training is decided by runs at the paper's own scale alone, all that the statement speaks of and in
+two seeds or more; smaller runs are shown, and decide nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from book.companion.claims import render
 from book.companion.claims.counts import COUNTED
-from book.companion.claims.errors import ON_ERRORS
-from book.companion.claims.judged import Observed, Scale
+from book.companion.claims.judged import Observed, observe
 from book.companion.claims.printed import PRINTED
+from book.companion.claims.sources import Scale
 from book.companion.claims.statements import (
     NOT_REPRODUCED,
     REPRODUCED,
@@ -23,25 +23,16 @@ from book.companion.claims.statements import (
     Verdict,
     statements,
 )
-from book.companion.claims.trained import ON_MAPS
-from book.companion.text import runs as verdicts
 from book.companion.text.differences import NOT_RUN
+from book.companion.text.runs import train_command
 from book.companion.text.tables import Cell, Marked, Table
 from dreal_lib.comparison import rows as compare
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
 
 UNTRAINED = {**COUNTED, **PRINTED}
-TRAINED = {**ON_ERRORS, **ON_MAPS}
-MEASURES = (*UNTRAINED, *TRAINED)
 NO_TRAINING = "no training needed"
 SEEDS = (0, 1, 2)  # asked for where a statement is undecided
-
-CAPTION = (
-    "Statements of the paper and what became of them. Differences are reinforced less baseline "
-    "unless said otherwise, errors in points, mean ± sample standard deviation over "
-    "n seeds. Nothing is claimed but where it says so."
-)
 
 
 @dataclass(frozen=True)
@@ -88,82 +79,55 @@ def judge(stored: Sequence[StoredRecord], profile: str, variant: str | None) -> 
         UserError: An entry that names no measure, or records that cannot be compared.
     """
     own = (profile, variant)
-    found = [own, *(scale for scale in compare.scales_of(stored) if scale != own)]
-    # Of hand-made overrides no two runs need be alike.
-    scales = [Scale(stored, *scale) for scale in found if not (scale[1] or "").startswith("custom")]
-    return [_judge_one(statement, scales) for statement in statements()]
+    scales = [Scale(stored, *own), *(s for s in scales_of(stored) if (s.profile, s.variant) != own)]
+    return [judge_one(statement, scales) for statement in statements()]
 
 
-def _judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:
-    if statement.measure in UNTRAINED:
+def scales_of(stored: Sequence[StoredRecord]) -> list[Scale]:
+    """The scales that there are runs of; of hand-made overrides no two runs need be alike."""
+    found = [Scale(stored, *scale) for scale in compare.scales_of(stored)]
+    return [scale for scale in found if not (scale.variant or "").startswith("custom")]
+
+
+def judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:
+    """One statement, by the runs of several scales; the first is the page's own."""
+    if not statement.parts:
+        if statement.measure not in UNTRAINED:
+            raise UserError(
+                f"statement {statement.id} has no parts and names no measure; got "
+                f"{statement.measure!r}; choose from {', '.join(UNTRAINED)}"
+            )
         counted = UNTRAINED[statement.measure](statement)
         result = Marked(counted.result, "computed")
         return Entry(statement, counted.verdict, result, NO_TRAINING, counted.said)
-    if statement.measure not in TRAINED:
-        raise UserError(
-            f"statement {statement.id} names no measure; got {statement.measure!r}; choose from "
-            f"{', '.join(MEASURES)}"
-        )
-    observed = [(scale, TRAINED[statement.measure](scale, statement)) for scale in scales]
-    seen = [(scale, found) for scale, found in observed if found is not None]
+    seen = [(scale, found) for scale in scales if (found := observe(scale, statement))]
     deciding = [(s, found) for s, found in seen if found.decides and found.holds is not None]
     if deciding:
         verdict = REPRODUCED if all(found.holds for _, found in deciding) else NOT_REPRODUCED
         return _entry(statement, verdict, deciding, scales[0])
     undecided = [(s, found) for s, found in seen if found.decides]
-    shown = undecided or _nearest(seen, scales[0])
-    return _entry(statement, UNTRIED, shown, scales[0])
+    return _entry(statement, UNTRIED, undecided or _nearest(seen, scales[0]), scales[0])
 
 
 def _nearest(seen: list[tuple[Scale, Observed]], own: Scale) -> list[tuple[Scale, Observed]]:
     """What was seen at a page's own scale, else at those of its profile, else at the others."""
-    return next(
-        (
-            chosen
-            for chosen in (
-                [item for item in seen if item[0] is own],
-                [item for item in seen if item[0].profile == own.profile],
-            )
-            if chosen
-        ),
-        seen,
-    )
+    mine = [item for item in seen if item[0] is own]
+    return mine or [item for item in seen if item[0].profile == own.profile] or seen
 
 
 def _entry(
-    statement: Statement,
-    verdict: Verdict,
-    seen: Sequence[tuple[Scale, Observed]],
-    own: Scale,
+    statement: Statement, verdict: Verdict, seen: Sequence[tuple[Scale, Observed]], own: Scale
 ) -> Entry:
     if not seen:
-        return Entry(statement, verdict, NOT_RUN, NOT_RUN)
+        return Entry(statement, verdict, render.in_print(statement), NOT_RUN)
     runs = tuple({run.path: run for _, found in seen for run in found.runs}.values())
     alone = len(seen) == 1 and seen[0][0] is own
     result, said = (
-        joint.join(
-            text if alone else f"{scale.name}: {text}"
-            for scale, found in seen
-            if (text := getattr(found, attribute))
-        )
-        for joint, attribute in (("; ", "result"), (" ", "said"))
+        joint.join(write(found) if alone else f"{s.name}: {write(found)}" for s, found in seen)
+        for joint, write in (("; ", render.brief), (" ", render.full))
     )
-    scales = ", ".join(dict.fromkeys(run.record.scale for run in runs)) or NOT_RUN
-    if not runs:
-        return Entry(statement, verdict, result, scales, said)
+    scales = ", ".join(dict.fromkeys(run.record.scale for run in runs))
     return Entry(statement, verdict, Marked(result, runs[0].origin, scales), scales, said, runs)
-
-
-def at_every_scale(stored: Sequence[StoredRecord], statement: Statement) -> dict[str, Observed]:
-    """What each scale's runs say of a statement that training decides, by the scale's name.
-
-    Raises:
-        UserError: As `judge`.
-    """
-    scales = [Scale(stored, *scale) for scale in compare.scales_of(stored)]
-    named = [scale for scale in scales if not (scale.variant or "").startswith("custom")]
-    observed = {scale.name: TRAINED[statement.measure](scale, statement) for scale in named}
-    return {name: found for name, found in observed.items() if found is not None}
 
 
 def overview(board: Sequence[Entry]) -> Table:
@@ -172,25 +136,16 @@ def overview(board: Sequence[Entry]) -> Table:
     return Table(("Statement", "Verdict", "Result"), rows)
 
 
-def tally(board: Sequence[Entry]) -> dict[Verdict, int]:
-    """Number of statements by verdict."""
-    return {verdict: sum(e.verdict == verdict for e in board) for verdict in VERDICTS}
-
-
 def tally_sentence(board: Sequence[Entry]) -> str:
-    """The tally in one line."""
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in tally(board).items())
-    return f"{len(board)} statements: {counts}."
-
-
-def reproduced_sentence(board: Sequence[Entry]) -> str:
-    """What kind of statements the reproduced ones are; empty without any."""
+    """How many statements there are of each verdict, and what the reproduced ones are."""
+    counts = [f"{sum(e.verdict == v for e in board)} {v}" for v in VERDICTS]
+    text = f"{len(board)} statements: {', '.join(counts)}."
     found = [e for e in board if e.verdict == REPRODUCED]
     if not found:
-        return ""
+        return text
     counted = sum(e.statement.measure in COUNTED for e in found)
     share = "All" if counted == len(found) else f"{counted} of the {len(found)}"
-    text = f"{share} reproduced ones are counts of parameters and operations"
+    text += f" {share} reproduced ones are counts of parameters and operations"
     if not any(e.statement.group in ("errors", "retrieval") for e in found):
         text += "; none says that the method lowers an error"
     return f"{text}."
@@ -198,7 +153,7 @@ def reproduced_sentence(board: Sequence[Entry]) -> str:
 
 def how_to_decide() -> str:
     """How a row named under "would decide" is trained."""
-    command = verdicts.train_command("ROW", "paper", None, SEEDS[0])
+    command = train_command("ROW", "paper", None, SEEDS[0])
     others = " and ".join(map(str, SEEDS[1:]))
     return (
         f"A row named after *would decide* is trained by `{command}` (DATA: the prepared images), "
@@ -216,37 +171,34 @@ def details(board: Sequence[Entry], group: Group) -> str:
 
 
 def _detail(entry: Entry, stated: dict[str, str]) -> str:
-    statement = entry.statement
+    of = entry.statement
     scale = "" if entry.scales in (NO_TRAINING, NOT_RUN) else f" (scale {entry.scales})"
+    quote = f"{of.paper}, {of.source}: “{of.quotation}”"
+    criterion = f"Decides: {of.decides}. Tolerance: {of.tolerance}."
     parts = [
-        f"- **{statement.title}** (`{statement.id}`): *{entry.verdict}*",
-        _once(f"The paper, {statement.source}: “{statement.quotation}”", "Quote", entry, stated),
-        _once(
-            f"Decides: {statement.decides}. Tolerance: {statement.tolerance}.",
-            "Criterion",
-            entry,
-            stated,
-        ),
+        f"- **{of.title}** (`{of.id}`): *{entry.verdict}*",
+        _once(quote, "Quote", of.id, stated),
+        _once(criterion, "Criterion", of.id, stated),
     ]
     if entry.said:
         parts.append(f"Found{scale}: {entry.said}")
     if entry.wanted:
         parts.append(f"Would decide: {entry.wanted}.")
-    parts.append(f"More: {{doc}}`{statement.seen}`")
+    parts.append(f"More: {{doc}}`{of.seen}`")
     return "\n  - ".join(parts)
 
 
-def _once(text: str, name: str, entry: Entry, stated: dict[str, str]) -> str:
+def _once(text: str, name: str, own: str, stated: dict[str, str]) -> str:
     """A text, or where it stands if it was stated before."""
-    first = stated.setdefault(text, entry.statement.id)
-    return text if first == entry.statement.id else f"{name}: as `{first}`."
+    first = stated.setdefault(text, own)
+    return text if first == own else f"{name}: as `{first}`."
 
 
 def changed_verdicts(board: Sequence[Entry]) -> list[str]:
     """One line for each verdict that is not the one its entry holds."""
     return [
-        f"{e.statement.id}: the records say {e.verdict!r}, its entry in statements.yaml "
-        f"{e.statement.verdict!r}; look at why, then change the entry"
+        f"{e.statement.id}: the records say {e.verdict!r}, its entry in the statements of "
+        f"{e.statement.paper} {e.statement.verdict!r}; look at why, then change the entry"
         for e in board
         if e.verdict != e.statement.verdict
     ]

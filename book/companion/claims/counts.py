@@ -179,9 +179,14 @@ def _printed(compared: list[tuple[Published, float, float]], unit: str) -> Count
     return _judge(true == len(compared), result, said)
 
 
-@cache
 def removable(_: Statement) -> Counted:
     """Whether a network with critics taken away is the one that went in, in size and cost."""
+    same = _unchanged()
+    return _judge(all(same), f"same weights and operations in {sum(same)} of {len(same)} networks")
+
+
+@cache
+def _unchanged() -> list[bool]:
     same = []
     for name in ("se_resnet50", "cbam_resnet50", "srm_resnet50"):
         with torch.device("meta"):
@@ -191,7 +196,7 @@ def removable(_: Statement) -> Counted:
         after = (count_parameters(agent.actor), tuple(agent.actor.state_dict()))
         macs = count_macs(agent.actor, TABLE_1_IMAGE_SIZE)
         same.append(before == after and macs == round(table_1_costs(name).gmacs * 1e9))
-    return _judge(all(same), f"same weights and operations in {sum(same)} of {len(same)} networks")
+    return same
 
 
 COUNTED: dict[str, Callable[[Statement], Counted]] = {

@@ -1,19 +1,22 @@
-"""The testable statements of the paper (Li & Chen, 2020): data, in `statements.yaml`.
+"""The testable statements of the papers: data, in one YAML file a paper beside this module.
 
-An entry quotes the paper, names what decides it and how close is close enough, and holds the
-verdict that was reached last. `book.companion.claims.board` computes the verdict anew.
+A statement quotes its paper and says what decides it. What training decides has `parts`: each takes
+a number from a source (`sources`), and a rule (`rules`) says whether it bears the statement out.
+What is counted, or follows from the paper itself, names a function (`counts`). The verdict reached
+last stands in the file; `board` computes it anew.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreal_lib.errors import UserError
 
-FILE = Path(__file__).with_name("statements.yaml")
+FOLDER = Path(__file__).parent
+FILES = ("dreal.yaml",)  # one a paper
 
 Verdict = Literal[
     "reproduced",
@@ -28,20 +31,58 @@ Group = Literal["errors", "costs", "attention", "critics", "retrieval", "trainin
 GROUPS = get_args(Group)
 
 
-class Statement(BaseModel):
-    """One statement.
+class Part(BaseModel):
+    """One number of a statement, and what is asked of it.
 
     Attributes:
-        id: Short name.
-        group: The part of the page it stands in.
+        source: A name of `sources.SOURCES`.
+        arguments: For the source; "{network}" in them is the statement's network.
+        printed: The paper's own number, as an expression in rows; "same" repeats the part's rows.
+        rules: Names of `rules.RULES`, all to be met; without one the number is only shown.
+        better: "lower" or "higher", where one of the two is better.
+        brief: Whether the short result has it too, for a part that decides nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    arguments: dict[str, Any] = {}
+    printed: str = ""
+    rules: tuple[str, ...] = ()
+    better: Literal["", "lower", "higher"] = ""
+    brief: bool = False
+
+    def about(self, network: str) -> "Part":
+        """This part with a network in the place of "{network}"."""
+        arguments = {
+            name: value.format(network=network) if isinstance(value, str) else value
+            for name, value in self.arguments.items()
+        }
+        return self.model_copy(update={"arguments": arguments})
+
+
+class Statement(BaseModel):
+    """One statement of one paper.
+
+    Attributes:
+        paper: The name in the head of its file.
+        id: Short name, of all papers' statements the only one.
+        group: The part of the scoreboard it stands in.
         title: The statement in a few words of ours.
         quote: Of the paper; "{printed}" stands for the number below, "..." for words left out.
         source: Section, table or equation.
-        measure: Name of the function that decides, of `counted_claims`, `printed_claims`,
-            `error_claims` or `map_claims`.
-        about: What that function is to look at: a network, a data set, a kind of row.
+        measure: The function of `counts` that decides it without training, or empty.
+        about: What that function is to look at.
         printed: The number in the quote, as printed.
         limit: A threshold that is ours, where the paper gives none.
+        parts: What decides it after training, by name.
+        beside: What is shown with these and decides nothing.
+        network: The network that its parts are about; a page may put another in its place.
+        stand_in: A network that is shown, and decides nothing, where `network` was not run.
+        data: The only data set that decides, where the scale alone does not name it.
+        elsewhere: Whether runs on other data are shown.
+        same_settings: Whether all reinforced runs must share the settings of the method.
+        tally: Whether the short result counts its parts instead of listing them.
         decides: The measure, in words.
         tolerance: How close is close enough, and where that comes from.
         recipes: Rows that would decide at the paper's scale, each with three seeds.
@@ -52,15 +93,24 @@ class Statement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    paper: str
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     group: Group
     title: str
     quote: str
     source: str
-    measure: str
+    measure: str = ""
     about: str = ""
     printed: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
     limit: float | None = None
+    parts: dict[str, Part] = {}
+    beside: dict[str, Part] = {}
+    network: str = ""
+    stand_in: str = ""
+    data: str = ""
+    elsewhere: bool = True
+    same_settings: bool = False
+    tally: bool = False
     decides: str
     tolerance: str
     recipes: tuple[str, ...] = ()
@@ -74,29 +124,52 @@ class Statement(BaseModel):
 
 
 @cache
-def statements() -> tuple[Statement, ...]:
-    """All statements, by group.
+def statements(folder: Path = FOLDER, files: tuple[str, ...] = FILES) -> tuple[Statement, ...]:
+    """All statements of all papers, by group, then by paper.
+
+    Args:
+        folder: Where the files lie.
+        files: One a paper.
 
     Raises:
         UserError: An entry that is wrong, or two with one id; one line.
     """
-    return read_statements(FILE.read_text(encoding="utf-8"))
-
-
-def read_statements(text: str) -> tuple[Statement, ...]:
-    """Statements from YAML; errors as `statements`'s."""
-    found = []
-    for entry in yaml.safe_load(text):
-        try:
-            found.append(Statement(**entry))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UserError(
-                f"{FILE.name}: entry {entry.get('id')!r} has a bad {field}: {first['msg']}; mend it"
-            ) from None
+    found = [statement for name in files for statement in read_statements(folder / name)]
     ids = [item.id for item in found]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
-        raise UserError(f"{FILE.name} has two entries of id {', '.join(twice)}; rename one")
+        raise UserError(f"{', '.join(files)}: two entries of id {', '.join(twice)}; rename one")
     return tuple(sorted(found, key=lambda item: GROUPS.index(item.group)))
+
+
+def read_statements(path: Path) -> list[Statement]:
+    """The statements of one file, which names its paper; errors as `statements`'s."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.keys() - {"shared"} != {"paper", "statements"}:
+        raise UserError(f"{path.name} must hold paper and statements; add what is missing")
+    return [_read(entry, content["paper"], path.name) for entry in content["statements"]]
+
+
+def _read(entry: dict[str, Any], paper: str, file: str) -> Statement:
+    fields = {key: value for key, value in entry.items() if key != "each"}
+    for name in ("parts", "beside"):
+        fields[name] = {
+            title: _part(entry.get("each", {}) | part)
+            for title, part in fields.get(name, {}).items()
+        }
+    try:
+        return Statement(paper=paper, **fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{file}: entry {entry.get('id')!r} has a bad {field}: {first['msg']}; mend it"
+        ) from None
+
+
+def _part(fields: dict[str, Any]) -> dict[str, Any]:
+    """A part as the file writes it, flat: what is no field of `Part` is for the source."""
+    own = {key: value for key, value in fields.items() if key in Part.model_fields}
+    arguments = {key: value for key, value in fields.items() if key not in Part.model_fields}
+    rules = fields.get("rules", ())
+    return own | {"arguments": arguments, "rules": rules.split() if rules else ()}

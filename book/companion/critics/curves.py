@@ -1,4 +1,4 @@
-"""What the block curves of a run say, in numbers (appendix B.3, Fig. 6); words: `curve_text`.
+"""What the block curves of a run say, in numbers (appendix B.3, Fig. 6); words: `critics.text`.
 
 Every number is of one module in one run, a "module-run". An average over runs comes last or not at
 all: the mean of a critic that answers 0 and one that does not is a curve that no run had.
@@ -16,13 +16,6 @@ from dreal_lib.records import StoredRecord
 
 SATURATED_SHARE = 0.5  # a critic saturated on more of the images than this is called saturated
 SILENT_WITHIN = 0.01  # of 0: a critic whose mean critique lies no further off is called silent
-
-CURVE_TABLE_CAPTION = (
-    "Critique Q and reward R of each attention module in the first and the last epoch, run by run. "
-    "Of the last epoch also: mean reward on images predicted right (gain), root mean square error "
-    "of Q, share of images on which the critic is saturated (Sat.). Q-R: correlation of the two, "
-    "of their means over the epochs and over the images of the last epoch. A dash is undefined."
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +89,15 @@ def summarise_curves(blocks: pd.DataFrame) -> list[CurveSummary]:
     ]
 
 
+def summarise_runs(runs: Sequence[StoredRecord]) -> list[CurveSummary]:
+    """The same of the block curves of several runs of one network.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
+    return summarise_curves(load_blocks(runs))
+
+
 def _summary(name: str, seed: int, curve: pd.DataFrame) -> CurveSummary:
     first, last = curve.iloc[0], curve.iloc[-1]
     return CurveSummary(
@@ -150,21 +152,6 @@ def curve_table(summaries: Sequence[CurveSummary], origin: Origin, scale: str) -
         for s in summaries
     )
     return Table(columns, rows, frozenset(range(1, len(columns))))
-
-
-def means_by_stage(summaries: Iterable[CurveSummary], quantity: str) -> dict[str, dict[int, float]]:
-    """A quantity of the last epoch by stage and seed, mean over the modules that have one.
-
-    Args:
-        summaries: Of one or several runs.
-        quantity: Name of an attribute of `CurveSummary`, e.g. "rmse".
-    """
-    frame = pd.DataFrame(
-        [(s.stage, s.seed, getattr(s, quantity)) for s in summaries],
-        columns=["stage", "seed", quantity],
-    )
-    means = frame.groupby(["stage", "seed"])[quantity].mean()
-    return {stage: means[stage].to_dict() for stage in sorted(set(frame["stage"]))}
 
 
 def critics_by_silence(summaries: Iterable[CurveSummary]) -> dict[tuple[int, str, str], bool]:

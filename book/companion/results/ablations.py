@@ -18,13 +18,12 @@ from book.companion.papers.names import STAGES, stage_name
 from book.companion.text.differences import (
     DIFFERENCE_COLUMNS,
     NOT_RUN,
-    effect_text,
     error_cells,
     marked,
     variation_cells,
 )
 from book.companion.text.tables import NOTHING, Table, defined
-from dreal_lib.comparison.paired import CONFIDENCE, paired_difference, summarise
+from dreal_lib.comparison.paired import CONFIDENCE, summarise
 from dreal_lib.comparison.rows import NetworkComparison, Row
 from dreal_lib.comparison.variations import (
     Variation,
@@ -41,22 +40,6 @@ from dreal_lib.settings.dreal import Settings
 NO_EFFECT = {
     "bypass_draw": "of one block a stage there is nothing to draw, for a step or for an epoch",
 }
-
-TABLE_CAPTION = (
-    "Top-1 error in per cent, mean ± sample standard deviation over n seeds. Same seeds: mean of "
-    "the default row over the seeds that the changed row has. Difference: of the last epoch, "
-    "paired by seed, below zero where the change errs less, with its 95 % interval (Student's t)."
-)
-ERRORS_CAPTION = (
-    "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
-    "its correlation with the reward over images, share of images on which the critic is "
-    "saturated. Means over the blocks of a stage and over seeds; a dash is undefined. gamma scales "
-    "the reward and with it the error."
-)
-REWARDS_CAPTION = (
-    "Mean reward R, mean critique Q, and mean reward on images predicted right (gain) in the last "
-    "epoch, by stage; means over the blocks of a stage and over seeds."
-)
 
 
 @dataclass(frozen=True)
@@ -126,7 +109,8 @@ def change_table(comparison: VariationComparison) -> Table:
             rows.append((marked(name, pair.baseline, comparison.scale), NOTHING, *_alone(pair)))
         head = marked(change.setting, pair.reinforced, comparison.scale)
         last, best, *rest = variation_cells(pair)
-        rows.append((head, str(change.value), last, best, _same_seeds(pair), *rest))
+        value = f"{change.value} (default {getattr(Settings, change.setting)})"
+        rows.append((head, value, last, best, _same_seeds(pair), *rest))
     errors = ("Top-1 last", "Top-1 best", "Default, same seeds")
     columns = ("Setting", "Value", *errors, "Difference", *DIFFERENCE_COLUMNS)
     return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
@@ -143,29 +127,18 @@ def _same_seeds(pair: NetworkComparison) -> str:
     return f"{mean.mean:.2f}" if mean else NOTHING
 
 
-def change_sentences(comparison: VariationComparison) -> list[str]:
-    """One sentence a setting: by how much each value moves the error, and what may be claimed."""
-    by_setting: dict[tuple[str, str], list[str]] = {}
-    for pair, change in zip(comparison.networks, known_changes(), strict=True):
-        difference = pair.difference("top1_error_pct")
-        claims = {"lower": "errs less", "higher": "errs more"}
-        effect = effect_text(difference, " points", claims)
-        if is_without_effect(pair):
-            reason = NO_EFFECT.get(change.setting)
-            effect = "without effect, the runs end alike to the last digit"
-            effect += f" ({reason})" if reason else ""
-        said = f"{change.value}: {effect}"
-        by_setting.setdefault((change.setting, change.network), []).append(said)
+def without_effect(comparison: VariationComparison) -> list[str]:
+    """The changes after which every run ended alike to the last digit, and why."""
     return [
-        f"`{setting}` ({dreal.TABLE_1[network].label}, default {getattr(Settings, setting)}): "
-        + "; ".join(effects)
-        + "."
-        for (setting, network), effects in by_setting.items()
+        f"`{change.label}` changes nothing: the runs end alike to the last digit"
+        + (f" ({NO_EFFECT[change.setting]})." if change.setting in NO_EFFECT else ".")
+        for pair, change in zip(comparison.networks, known_changes(), strict=True)
+        if is_without_effect(pair)
     ]
 
 
 def chance_sentence(comparison: VariationComparison) -> str:
-    """How likely a false claim is among so many changes, each judged by itself."""
+    """How likely a false positive is among so many changes, each judged by itself."""
     found = [pair.difference("top1_error_pct") for pair in comparison.networks]
     judged = sum(item is not None and item.low is not None for item in found)
     run = sum(item is not None for item in found)
@@ -174,9 +147,9 @@ def chance_sentence(comparison: VariationComparison) -> str:
         return text
     chance = 1 - CONFIDENCE**judged
     return (
-        f"{text} No correction is made for looking at several: if no change had an effect, and all "
-        f"were independent, one or more of {judged} intervals would still leave out zero in "
-        f"{100 * chance:.0f} % of the cases."
+        f"{text} Nothing is corrected for looking at several: if none had an effect and all were "
+        f"independent, one or more of {judged} would still be significant in {100 * chance:.0f} % "
+        "of the cases."
     )
 
 
@@ -232,29 +205,3 @@ def _stage_table(
         rows.append((marked(label, row, comparison.scale), *cells))
     columns = ("Run", *(stage_name(stage) for stage in STAGES))
     return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
-
-
-def depth_sentences(comparison: VariationComparison) -> list[str]:
-    """Whether the deepest critics err less and the deepest attention earns more, by default row."""
-    asked = (
-        ("critique_rmse", "error of the critique", False),
-        ("reward_right_mean", "reward on images predicted right", True),
-    )
-    claims = {"lower": "lower in the deep stage", "higher": "higher in the deep stage"}
-    sentences = []
-    for pair in {pair.baseline.recipe: pair for pair in comparison.networks}.values():
-        label = dreal.TABLE_1[pair.network].label
-        if not pair.baseline.runs:
-            sentences.append(f"{label}: no default run at scale {comparison.scale} yet.")
-            continue
-        by_stage = last_epoch_by_stage(pair.baseline)
-        for measure, name, with_sign in asked:
-            values = by_stage[measure].unstack("stage").dropna()
-            means = [f"{defined(values[s].mean(), with_sign)} in {stage_name(s)}" for s in STAGES]
-            shallow, deep = (values[stage].to_dict() for stage in (STAGES[0], STAGES[-1]))
-            effect = effect_text(paired_difference(shallow, deep), "", claims)
-            sentences.append(
-                f"{label}, {name}: {', '.join(means)}. {stage_name(STAGES[-1])} less "
-                f"{stage_name(STAGES[0])}: {effect}."
-            )
-    return sentences

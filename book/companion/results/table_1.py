@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from book.companion.papers import dreal
 from book.companion.papers.published import Errors
 from book.companion.text.differences import (
+    NO_RUNS,
     by_seed_text,
     difference_text,
+    effect_text,
     interval_text,
     marked,
     summary_text,
-    verdict_sentence,
 )
 from book.companion.text.runs import scale_facts
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
@@ -125,8 +126,8 @@ def overview_caption(comparisons: Sequence[ScaleComparison]) -> str:
 
 
 def overview_sentences(comparisons: Sequence[ScaleComparison]) -> list[str]:
-    """The first verdict of each scale."""
-    said = [f"Scale {found.scale}. {verdicts(found)[0]}" for found in comparisons]
+    """The mean difference of each scale."""
+    said = [mean_sentence(found) for found in comparisons]
     return said or ["No run at another scale is on record."]
 
 
@@ -140,43 +141,14 @@ def _paired_label(network: NetworkComparison, scale: str) -> Cell:
     return marked(network.label, network.baseline, scale)
 
 
-def verdicts(comparison: ScaleComparison) -> list[str]:
-    """What may be said of top-1, over several networks and one by one; then of top-5.
-
-    Args:
-        comparison: The runs of one scale.
-    """
-    paired = [network for network in comparison.networks if network.seeds]
-    if not paired:
-        return [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
-    sentences = [
-        verdict_sentence(network.label, network.difference("top1_error_pct")) for network in paired
-    ]
-    if len(paired) > 1:
-        sentences.insert(0, _over_networks(comparison, paired))
-    return [*sentences, _on_top5(paired)]
-
-
-def _over_networks(comparison: ScaleComparison, paired: Sequence[NetworkComparison]) -> str:
-    averaged = comparison.averaged
-    left_out = [network.label for network in paired if network not in averaged]
-    subject = "Mean of " + ", ".join(network.label for network in averaged)
-    if left_out:
-        subject += f" (without {', '.join(left_out)}, with fewer seeds)"
-    return verdict_sentence(subject, comparison.difference("top1_error_pct"))
-
-
-def _on_top5(paired: Sequence[NetworkComparison]) -> str:
-    claims = {"lower": "errs less", "higher": "errs more"}
-    said = [
-        f"{network.label} {claims[found.verdict]}, by {signed(found.mean)} points (95 % interval "
-        f"{signed(found.low)} to {signed(found.high)}, n = {found.n})"
-        for network in paired
-        if (found := network.difference("top5_error_pct")) and found.verdict in claims
-    ]
-    return "Top-5 error, by the same rule: reinforced, " + (
-        "; ".join(said) + "." if said else "no network can be claimed to err less or more."
-    )
+def mean_sentence(comparison: ScaleComparison) -> str:
+    """The difference in top-1 error, averaged over the networks with the most pairs."""
+    difference = comparison.difference("top1_error_pct")
+    averaged = ", ".join(network.label for network in comparison.averaged)
+    if difference is None:
+        return f"Scale {comparison.scale}: {NO_RUNS}"
+    effect = effect_text(difference, " points", better="lower")
+    return f"Scale {comparison.scale}, top-1 error, mean of {averaged}: {effect}."
 
 
 def published_gain_sentence() -> str:

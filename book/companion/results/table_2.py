@@ -209,9 +209,8 @@ def sentences(comparison: SetsComparison) -> list[str]:
     """What our runs say of attention and of its reinforcement, by the stated rule."""
     said = []
     for part, pair in steps_of(comparison):
-        claims = {"higher": f"{pair.label} is better", "lower": f"{pair.label} is worse"}
         effects = [
-            f"{SCORES[metric]} {effect_text(difference, ' points', claims)}"
+            f"{SCORES[metric]} {effect_text(difference, ' points', better='higher')}"
             for metric in JUDGED
             if (difference := pair.difference(metric)) is not None
         ]

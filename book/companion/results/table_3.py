@@ -10,11 +10,9 @@ from book.companion.papers import dreal
 from book.companion.papers.names import STAGES, stage_name
 from book.companion.text.differences import (
     DIFFERENCE_COLUMNS,
-    effect_text,
     error_cells,
     marked,
     variation_cells,
-    verdict_sentence,
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.rows import NetworkComparison, Row, is_paper_scale
@@ -109,28 +107,6 @@ def published_sentence() -> str:
         f"than none, by {min(gains):.2f} to {max(gains):.2f} points of top-1 error, {order}; all "
         f"together by {full:.2f}. It gives one number a stage and no spread."
     )
-
-
-def sentences(comparison: VariationComparison) -> list[str]:
-    """What our runs say on each claim of Table 3, by the stated rule."""
-    by_stage = _by_stage(comparison)
-    said = [
-        verdict_sentence(
-            f"DREAL on {LABELS[stage]}" + (" alone" if stage != "all" else ""),
-            pair.difference("top1_error_pct"),
-        )
-        for stage, pair in by_stage.items()
-        if pair.difference("top1_error_pct") is not None
-    ]
-    claims = {"lower": "errs less", "higher": "errs more"}
-    for first, second in ((STAGES[0], STAGES[-1]), (STAGES[-1], "all")):
-        rows = (by_stage[first].reinforced, by_stage[second].reinforced)
-        pair = NetworkComparison(NETWORK, LABELS[second], *rows)
-        difference = pair.difference("top1_error_pct")
-        if difference is not None:
-            effect = effect_text(difference, " points", claims)
-            said.append(f"DREAL on {LABELS[second]}, against {LABELS[first]} alone: {effect}.")
-    return said or [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
 
 
 def _by_stage(comparison: VariationComparison) -> dict[str, NetworkComparison]:

@@ -87,9 +87,9 @@ def defined(value: float, with_sign: bool = False) -> str:
     return signed(value) if with_sign else f"{value:.2f}"
 
 
-def spread_text(spread: float | None) -> str:
+def spread_text(spread: float | None, decimals: int = 2) -> str:
     """A standard deviation, or a dash where one seed has none."""
-    return NOTHING if spread is None else f"{spread:.2f}"
+    return NOTHING if spread is None else f"{spread:.{decimals}f}"
 
 
 AXES = {1: ("channel",), 2: ("row", "column")}

@@ -117,30 +117,7 @@ def test_equal_runs_have_no_p_and_no_claim(make_pair):
     same = replace(pair, reinforced=pair.baseline)
     found = compare_scores([same])
     assert np.isnan(found[0].by_seed[0].p)
-    assert all("no difference can be claimed" in s for s in text.claim_sentences(found))
-
-
-@pytest.mark.parametrize(
-    ("shift", "correct", "complete"),
-    [
-        (0.05, "yes, more correct", "yes, more complete"),
-        (-0.05, "no, less correct", "no, less complete"),
-        (0.0, "no difference can be claimed", "no difference can be claimed"),
-    ],
-)
-def test_claims_follow_the_intervals(make_pair, shift, correct, complete):
-    sentences = text.claim_sentences(compare_scores([make_pair(shift)]))
-    assert [correct in sentences[0], complete in sentences[1]] == [True, True]
-    assert all("says nothing about the method" in sentence for sentence in sentences)
-    assert "attended area differs" in sentences[1]
-
-
-def test_more_correct_needs_all_three_scores(make_pair):
-    pair = make_pair(0.05)
-    pair.reinforced["localization/iou"][:] = pair.baseline["localization/iou"] - np.float16(0.05)
-    sentences = text.claim_sentences(compare_scores([pair]))
-    assert "no difference can be claimed" in sentences[0]
-    assert "yes, more complete" in sentences[1]
+    assert found[0].deciding.verdict == "untried"
 
 
 def test_the_table_has_a_line_a_seed_and_one_over_them(make_pair):
@@ -148,7 +125,6 @@ def test_the_table_has_a_line_a_seed_and_one_over_them(make_pair):
     table = text.score_table(compare_scores(pairs), pairs)
     assert [row[1] for row in table.rows] == ["0", "1", "all"] * 5
     assert table.rows[0][-1] == str(N)
-    assert f"n: of {N} images, those counted" in text.score_caption(pairs)
     assert table.rows[2][-1] == "2 seeds"
     assert all(len(row) == len(table.columns) for row in table.rows)
 
@@ -174,9 +150,9 @@ def test_better_than_a_uniform_map_where_the_interval_lies_above_it(make_pair):
         (0.0625, test.low, test.high, N - 2)
     )
     (said,) = text.uniform_sentences([pair])
-    assert "Pointing game: baseline 0.000 (\N{MINUS SIGN}0.018 to +0.018), no" in said
-    assert "reinforced +0.062 (+0.045 to +0.080), yes" in said
-    assert "cannot show" not in said
+    assert f"(95 % interval \N{MINUS SIGN}0.018 to +0.018, n = {N - 2}), not significant" in said
+    assert f"(95 % interval +0.045 to +0.080, n = {N - 2}), significantly better" in said
+    assert "cannot rank" not in said
 
 
 def test_over_seeds_a_uniform_map_is_beaten_by_the_seeds_alone(make_pair):
@@ -185,7 +161,7 @@ def test_over_seeds_a_uniform_map_is_beaten_by_the_seeds_alone(make_pair):
     for pair in pairs:
         pair.reinforced["localization/pointing"] -= 0.0625
     (said,) = text.uniform_sentences(pairs)
-    assert "Neither network is better than such a map by pointing game, which" in said
+    assert "By pointing game neither network beats such a map" in said
     assert above_uniform(pairs)["energy"]["reinforced"].n == 3
     assert above_uniform(pairs)["energy"]["reinforced"].verdict == "higher"
 
@@ -195,12 +171,10 @@ def test_a_set_without_boxes_says_so_everywhere(make_pair):
     scores = compare_scores(pairs)
     assert [c.score for c in scores] == ["area"]
     assert "without boxes and masks" in text.availability(pairs)[-1]
-    assert all("Not measured here" in s for s in text.claim_sentences(scores))
     assert text.uniform_sentences(pairs) == []
     groups = chosen.scores_by_size(pairs)
     assert groups == {}
     assert "without boxes" in str(text.group_table(groups, pairs).rows[0][0])
-    assert "without boxes" in text.group_sentences(groups, pairs)[0]
     grid = chosen.size_grid(pairs)
     assert tuple(grid.groups) == chosen.OUTCOMES
 

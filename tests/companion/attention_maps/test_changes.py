@@ -14,14 +14,13 @@ from book.companion.attention_maps.spatial import (
     reward_sentences,
     reward_table,
     spatial_caption,
-    spatial_sentences,
+    spatial_sentence,
     summarise_rewards,
 )
 from book.companion.papers import names
 from book.companion.text import differences
 from book.companion.text.tables import MINUS, NOTHING
 from dreal_lib import records
-from dreal_lib.comparison.paired import Difference
 from dreal_lib.errors import UserError
 
 
@@ -231,46 +230,6 @@ def test_bad_choices_list_the_good_ones():
 # Claims
 
 
-def grown(by_seed):
-    """A reinforced network whose spread is the baseline's 0.1 plus a change by seed."""
-    return attention(reinforced=lambda name, seed: statistics(0.1 + by_seed[seed]))
-
-
-@pytest.mark.parametrize(
-    ("by_seed", "verdict"),
-    [
-        ([-0.05, -0.06, -0.07], "they grow more alike, as the paper says"),
-        ([0.05, 0.06, 0.07], "they grow less alike, against what the paper says"),
-        ([-0.05, 0.06, 0.0], "no change can be claimed"),
-    ],
-)
-def test_likeness_is_judged_by_the_interval(by_seed, verdict):
-    conv3, conv4, _ = changes.claims(grown(by_seed))
-    for sentence in (conv3, conv4):
-        assert f": {verdict}. Divided by" in sentence
-        assert "n = 3 seeds" in sentence
-    assert "In conv3_0 (`layer2.0`), which stands for it as the last block" in conv3
-
-
-def test_the_claims_say_the_numbers():
-    conv3, _, conv5 = changes.claims(grown([-0.05, -0.06, -0.07]))
-    # t of 2 degrees of freedom is 4.303: 0.06 -+ 4.303 * 0.01 / sqrt 3
-    assert "goes from 0.100 to 0.040; change " in conv3
-    assert f"{MINUS}0.060 ± 0.010 over n = 3 seeds, 95 % interval {MINUS}0.085 to" in conv3
-    assert f"{MINUS}0.035" in conv3
-    assert f"Divided by the mean attention the change is {MINUS}0.120" in conv3
-    assert "over images from 0.200 to 0.200" in conv5
-    assert "over channels from 0.100 to 0.040" in conv5
-    assert "less, against the paper" in conv5
-    assert "means reach from 0.450 to 0.550: they stay between 0.05 and 0.95" in conv5
-
-
-def test_channels_out_of_bounds_are_said():
-    _, _, conv5 = changes.claims(grown([0.1, 0.2, 0.36]))
-    assert "means reach from 0.040 to 0.960: they do not all stay between" in conv5
-    assert f"from 1.000 to 0.667, change {MINUS}0.333" in conv5
-
-
 def test_an_interval_is_cut_where_the_measure_ends():
     found = changes.change(frame_of({"inside": (-0.9, -0.1, -0.5)}), "a", "inside")
     # Student's t alone: -0.5 -+ 4.303 * 0.4 / sqrt 3 = -1.494 to +0.494
@@ -281,9 +240,9 @@ def test_an_interval_is_cut_where_the_measure_ends():
     assert rewards.low == pytest.approx(-1.494, abs=1e-3)  # a reward has no lower bound of 1
 
 
-def frame_of(changes):
+def frame_of(by_seed):
     """A frame of one map whose measure changes so by seed."""
-    ((quantity, values),) = changes.items()
+    ((quantity, values),) = by_seed.items()
     rows = [
         {"method": method, "seed": seed, "map": "a", quantity: value * (method == "reinforced")}
         for method in ("baseline", "reinforced")
@@ -292,61 +251,18 @@ def frame_of(changes):
     return pd.DataFrame(rows)
 
 
-def test_one_seed_claims_nothing():
-    one = attention(seeds=(0,), reinforced=lambda name, seed: statistics(0.3))
-    for sentence in changes.claims(one):
-        assert "n = 1: nothing can be claimed" in sentence
-    assert "(n = 1; nothing can be claimed)" in changes.depth_sentences(one)[0]
-
-
-def test_seeds_that_agree_claim_nothing():
-    same = Difference(0.1, 0.0, 2, None, None)
-    assert differences.verdict_text(same, "lower", "higher") == "nothing can be claimed"
-    assert "over n = 2 seeds, which agree" in differences.change_text(same)
-    assert changes.interval_text(same) == NOTHING
-
-
-def test_a_paper_sized_network_needs_no_stand_in():
-    conv3, conv4, conv5 = changes.claims(attention(BLOCKS_OF_50))
-    assert "In conv3_3 (`layer2.3`) the spread" in conv3
-    assert "In conv4_5 (`layer3.5`) the spread" in conv4
-    assert "In conv5_2 (`layer4.2`) the standard deviation" in conv5
-
-
-def test_a_stage_without_attention_is_said():
-    conv3, _, _ = changes.claims(attention(["layer3.0", "layer4.0"]))
-    assert conv3.endswith("Not measured: this network has no attention in conv3_x.")
-
-
-def test_several_changes_in_one_phrase():
-    text = differences.changes_text(
-        {
-            "a": Difference(-0.2, 0.1, 3, -0.3, -0.1),
-            "b": Difference(0.01, 0.1, 3, -0.1, 0.12),
-            "c": None,
-            "d": Difference(0.5, None, 1, None, None),
-        },
-        "falls",
-        "rises",
-    )
-    assert text == (
-        f"a {MINUS}0.200 ({MINUS}0.300 to {MINUS}0.100), falls; b +0.010 ({MINUS}0.100 to +0.120); "
-        "c undefined; d +0.500 (n = 1 to 3; in brackets the 95 % interval; no change can be "
-        "claimed where none is named)"
-    )
-
-
 def test_depth_averages_the_blocks_of_a_stage():
     def reinforced(name, seed):
         # conv5_x: blocks change by 0.1, 0.2, 0.3, so 0.2 on average, and a bit by seed.
         change = 0.1 * (int(name[-1]) + 1) + 0.001 * seed if name.startswith("layer4") else 0
         return statistics(0.1 + change, share=0.5)
 
-    largest, classes = changes.depth_sentences(attention(BLOCKS_OF_50, reinforced=reinforced))
-    assert "conv5_x +0.201 (" in largest
-    assert "It is largest in conv5_x; of conv5_x: it grows more diverse, as the paper" in largest
+    found = attention(BLOCKS_OF_50, reinforced=reinforced)
+    deepest = changes.change(changes.by_stage(measures.measure(found)), "layer4", "spread")
+    assert deepest.mean == pytest.approx(0.201)
+    classes = changes.class_sentence(found)
     assert "conv2_x 0.250 to 0.500" in classes
-    assert "nothing of the classes would have 0.020" in classes
+    assert classes.endswith("By chance: 0.020.")
 
 
 def test_a_map_that_one_run_lacks_is_left_out_of_its_numbers():
@@ -358,7 +274,7 @@ def test_a_map_that_one_run_lacks_is_left_out_of_its_numbers():
     assert rows["conv3_0"][3:] == ("0.220", "+0.120", NOTHING, "1")
     assert rows["conv4_0"][3:5] == ("0.210 ± 0.010", "+0.110")
     del lacking.found["reinforced"][2]["layer2.0"]
-    assert "change undefined: nothing can be claimed" in changes.claims(lacking)[0]
+    assert changes.change(measures.measure(lacking), "layer2.0", "spread") is None
 
 
 def test_the_table_counts_measures_and_blocks():
@@ -370,29 +286,17 @@ def test_the_table_counts_measures_and_blocks():
 
 
 def test_without_runs_the_page_says_so():
-    assert changes.claims(None) == changes.depth_sentences(None) == [differences.NO_RUNS]
+    assert changes.class_sentence(None) == differences.NO_RUNS
     assert changes.last_block_table(None).rows[0][0] == "no pair of runs"
     assert loaded.caption(None) == loaded.alt_text(None) == ""
     assert changes.alt_text_by_block(None) == ""
-    assert spatial_sentences(None) == [differences.NO_RUNS]
+    assert spatial_sentence(None) == differences.NO_RUNS
     assert reward_sentences(None) == [differences.NO_RUNS]
     assert reward_table(None).rows[0][0] == "no pair of runs"
     assert spatial_caption(None, "mean") == ""
 
 
 # Spatial maps and rewards
-
-
-def test_shut_maps_are_named():
-    def reinforced(name, seed):
-        shut = name == "layer2.0.spatial" and seed == 1
-        return statistics(0.001, 0.01 if shut else 0.5, shape=(2, 2))
-
-    maps = [f"{name}.spatial" for name in THIN]
-    level, places = spatial_sentences(attention(maps, kind="spatial", reinforced=reinforced))
-    assert "in the baseline network none" in level
-    assert "in the reinforced network conv3_0 (level 0.010, seed 1)." in level
-    assert "conv2_0" in places
 
 
 def test_rewards_by_hand():
@@ -411,10 +315,10 @@ def test_only_images_predicted_right_count(tmp_path):
     row = reward_table(found).rows[1]
     assert row[1:] == (f"{MINUS}0.125, {MINUS}0.125", "0.000", NOTHING, "1", *["0.50, 0.50"] * 2)
     baseline, _, change = reward_sentences(found)
-    assert "of the 50 % of the images predicted right, the attention of conv2_0" in baseline
+    assert "50 % of the images predicted right: the attention of conv2_0" in baseline
     assert "loses 38 % of its probability" in baseline
     assert "conv3_0 hurt most often, on 50 %" in baseline
-    assert "nothing can be claimed" in change
+    assert f"conv3_0 0.000 ± {NOTHING} (n = 1: one seed, no interval)" in change
 
 
 def test_a_network_that_is_never_right_has_no_rewards(tmp_path):

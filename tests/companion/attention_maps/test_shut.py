@@ -28,30 +28,31 @@ def write(root, method, seed, levels):
     return next(run for run in records.find_records(root) if run.path == path)
 
 
-def test_a_map_is_shut_up_to_the_bound(tmp_path):
+def test_a_map_is_shut_or_open_from_the_bounds_on(tmp_path):
     levels = {"layer2.0.spatial": 0.049, "layer1.0.spatial": 0.01, "layer1.0.channel": 0.051}
-    assert shut.shut_maps(write(tmp_path, "baseline", 0, levels)) == [
-        "layer1.0.spatial",
-        "layer2.0.spatial",
-    ]
-    assert shut.shut_maps(write(tmp_path, "baseline", 1, {"layer1.0.spatial": 0.96})) == []
-    assert shut.shut_maps(write(tmp_path, "baseline", 2, None)) == []
+    found = shut.map_levels(write(tmp_path, "baseline", 0, levels))
+    assert list(shut.beyond(found)) == ["layer1.0.spatial", "layer2.0.spatial"]
+    assert shut.map_levels(write(tmp_path, "baseline", 2, None)) == {}
+    assert shut.beyond({"shut": 0.05, "open": 0.95, "between": 0.94}) == {
+        "shut": 0.05,
+        "open": 0.95,
+    }
 
 
-def test_runs_with_a_shut_map_are_counted_seed_by_seed(tmp_path):
+def test_maps_are_counted_by_method_and_named_by_seed(tmp_path):
     write(tmp_path, "baseline", 0, {"layer1.0.spatial": 0.5})
     write(tmp_path, "reinforced", 0, {"layer1.0.spatial": 0.5, "layer1.0.channel": 0.5})
     write(tmp_path, "reinforced", 1, {"layer1.0.spatial": 0.01, "layer3.1.channel": 0.02})
     comparison = table_1.compare_networks(records.find_records(tmp_path), "smoke", None)
-    (sentence,) = shut.shut_sentences(comparison)
-    assert sentence.startswith(
-        "CBAM-ResNet-50: attention is as good as shut (a map's mean is 0.05 or less) in 1 of 2 "
-        "[seed 1: conv2_0 (spatial), conv4_1 (channel)] reinforced runs and in 0 of 1 "
-        "baseline runs."
-    )
+    (sentence,) = shut.shut_sentences(comparison.networks)
+    named = "[seed 1: conv2_0 spatial 0.010, conv4_1 channel 0.020]"
+    assert f"0 of 1 baseline, 2 of 4 reinforced {named}" in sentence
+    network = next(n for n in comparison.networks if n.network == "cbam_resnet50")
+    spatial = shut.shut_text(network, "spatial", listed=False)
+    assert spatial.endswith("0 of 1 baseline, 1 of 2 reinforced")
 
 
-def test_open_networks_are_not_spoken_of(tmp_path):
+def test_networks_whose_maps_act_are_not_spoken_of(tmp_path):
     write(tmp_path, "baseline", 0, {"layer1.0.spatial": 0.5})
     comparison = table_1.compare_networks(records.find_records(tmp_path), "smoke", None)
-    assert shut.shut_sentences(comparison) == []
+    assert shut.shut_sentences(comparison.networks) == []

@@ -1,5 +1,6 @@
 """The scoreboard: entries are sound, what is counted holds, and no verdict changes silently."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 from synthetic_board import BY_ID
 
 from book.companion.claims import board as scoreboard
-from book.companion.claims.judged import Scale
+from book.companion.claims.judged import printed_size
 from book.companion.claims.printed import PRINTED
+from book.companion.claims.row_sums import terms_of
+from book.companion.claims.rules import RULES
+from book.companion.claims.sources import SOURCES, Scale
 from book.companion.claims.statements import (
     CONTRADICTED,
     NOT_REPRODUCED,
@@ -17,7 +21,6 @@ from book.companion.claims.statements import (
     UNCLEAR,
     UNTRIED,
     VERDICTS,
-    read_statements,
     statements,
 )
 from book.companion.papers import dreal, published
@@ -46,7 +49,7 @@ def test_a_changed_verdict_is_named(board):
     entry = board[0].statement.model_copy(update={"verdict": REPRODUCED})
     (line,) = scoreboard.changed_verdicts([scoreboard.Entry(entry, UNTRIED, "", "")])
     assert line.startswith("consistent: the records say 'not yet tried")
-    assert "its entry in statements.yaml 'reproduced'" in line
+    assert "its entry in the statements of Li & Chen 2020 (DREAL) 'reproduced'" in line
 
 
 def test_nothing_that_was_trained_is_decided_by_small_runs(board):
@@ -69,28 +72,22 @@ def test_what_is_undecided_says_what_would_decide(board):
 def test_every_result_has_the_mark_of_its_origin(board):
     for entry in board:
         marked = str(entry.result)[-1] in MARKS.values()
-        assert marked == bool(entry.runs or entry.statement.measure in scoreboard.UNTRAINED), (
-            entry.statement.id
-        )
+        assert marked == bool(entry.runs or entry.statement.measure), entry.statement.id
 
 
 def test_the_tally_counts_every_entry_once(board):
-    counts = scoreboard.tally(board)
-    assert list(counts) == list(VERDICTS)
-    assert sum(counts.values()) == len(board) == len(statements())
-    assert scoreboard.tally_sentence(board).startswith(f"{len(board)} statements: ")
+    said = scoreboard.tally_sentence(board)
+    counts = [int(re.search(rf"(\d+) {re.escape(verdict)}[,.]", said)[1]) for verdict in VERDICTS]
+    assert sum(counts) == len(board) == len(statements())
+    assert said.startswith(f"{len(board)} statements: ")
     assert len(scoreboard.overview(board).rows) == len(board)
 
 
 def test_what_the_reproduced_ones_are_is_said_of_them(board):
-    assert scoreboard.reproduced_sentence(board) == (
-        "All reproduced ones are counts of parameters and operations; none says that the method "
-        "lowers an error."
-    )
-    assert scoreboard.reproduced_sentence([]) == ""
+    assert "All reproduced ones are counts" in scoreboard.tally_sentence(board)
+    assert "none says that the method lowers an error" in scoreboard.tally_sentence(board)
     less = scoreboard.Entry(BY_ID["se-resnet-50"], REPRODUCED, "", "paper")
-    found = scoreboard.reproduced_sentence([*board, less])
-    assert found == "8 of the 9 reproduced ones are counts of parameters and operations."
+    assert "8 of the 9 reproduced ones" in scoreboard.tally_sentence([*board, less])
 
 
 def test_no_result_is_given_twice_as_evidence(board):
@@ -191,7 +188,17 @@ def test_every_group_has_its_place_on_the_page():
 
 @pytest.mark.parametrize("item", statements(), ids=lambda item: item.id)
 def test_an_entry_names_what_exists(item):
-    assert item.measure in scoreboard.MEASURES
+    assert bool(item.parts) != (item.measure in scoreboard.UNTRAINED)
+    for part in (*item.parts.values(), *item.beside.values()):
+        about = part.about(item.network)
+        inspect.signature(SOURCES[part.source]).bind(None, **about.arguments)
+        assert set(part.rules) <= RULES.keys()
+        for _, row in terms_of(about.arguments.get("rows", "†")):
+            assert row in item.recipes or row[0] == "†"
+        if part.printed:
+            printed_size(about)
+    assert not any(part.rules for part in item.beside.values())
+    assert any(part.rules for part in item.parts.values()) == bool(item.parts)
     for recipe in item.recipes:
         for variant in item.variants:
             load_recipe(recipe, "paper", variant)
@@ -201,25 +208,66 @@ def test_an_entry_names_what_exists(item):
     assert "None" not in item.quotation
 
 
-def test_every_measure_is_asked_for():
-    assert {item.measure for item in statements()} == set(scoreboard.MEASURES)
+def test_all_that_can_be_asked_for_is():
+    asked = statements()
+    parts = [part for item in asked for part in (*item.parts.values(), *item.beside.values())]
+    assert {item.measure for item in asked} - {""} == set(scoreboard.UNTRAINED)
+    assert {part.source for part in parts} == set(SOURCES)
+    assert {rule for part in parts for rule in part.rules} == set(RULES)
 
 
-def test_bad_entries_are_refused_in_one_line():
-    good = BY_ID["gamma"].model_dump(mode="json")
-    for change, said in (
-        ({"verdict": "maybe"}, "entry 'gamma' has a bad verdict"),
-        ({"colour": "red"}, "entry 'gamma' has a bad colour"),
-        ({"printed": "about 1"}, "entry 'gamma' has a bad printed"),
-    ):
-        with pytest.raises(UserError, match=said) as refused:
-            read_statements(json.dumps([good | change]))
-        assert "\n" not in str(refused.value)
-    with pytest.raises(UserError, match="two entries of id gamma"):
-        read_statements(json.dumps([good, good]))
+def written(folder, name, paper, *entries):
+    folder.mkdir(exist_ok=True)
+    content = {"paper": paper, "statements": list(entries)}
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+GOOD = BY_ID["map-margins"].model_dump(mode="json", exclude={"paper", "parts", "beside"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"verdict": "maybe"}, "a.yaml: entry 'map-margins' has a bad verdict"),
+        ({"colour": "red"}, "entry 'map-margins' has a bad colour"),
+        ({"printed": "about 1"}, "entry 'map-margins' has a bad printed"),
+    ],
+)
+def test_a_bad_entry_is_refused_in_one_line(tmp_path, change, said):
+    with pytest.raises(UserError, match=said) as refused:
+        statements(written(tmp_path, "a.yaml", "A", GOOD | change), ("a.yaml",))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_without_its_paper_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("[]")
+    with pytest.raises(UserError, match=r"a\.yaml must hold paper and statements"):
+        statements(tmp_path, ("a.yaml",))
+
+
+def test_statements_of_two_papers_are_told_apart(tmp_path):
+    folder = written(tmp_path / "both", "a.yaml", "A 2019", GOOD)
+    written(folder, "b.yaml", "B 2020", GOOD | {"id": "other"})
+    entries = [scoreboard.judge_one(item, []) for item in statements(folder, ("a.yaml", "b.yaml"))]
+    text = scoreboard.details(entries, GOOD["group"])
+    assert "A 2019, section 4.2: “" in text
+    assert "B 2020, section 4.2: “" in text
+    with pytest.raises(UserError, match="two entries of id map-margins"):
+        statements(written(folder, "b.yaml", "B", GOOD), ("b.yaml", "a.yaml"))
+
+
+def test_parts_share_what_stands_before_them(tmp_path):
+    entry = GOOD | {
+        "each": {"source": "rows", "metric": "rank1_pct", "rules": "higher"},
+        "parts": {"one": {"rows": "a - b"}, "two": {"rows": "c", "rules": "higher largest"}},
+    }
+    (item,) = statements(written(tmp_path, "a.yaml", "A", entry), ("a.yaml",))
+    assert item.parts["one"].arguments == {"metric": "rank1_pct", "rows": "a - b"}
+    assert item.parts["two"].rules == ("higher", "largest")
 
 
 def test_an_unknown_measure_is_refused():
-    item = BY_ID["gamma"].model_copy(update={"measure": "guess"})
-    with pytest.raises(UserError, match="gamma names no measure; got 'guess'"):
-        scoreboard._judge_one(item, [Scale([], "smoke", None)])
+    item = BY_ID["map-margins"].model_copy(update={"measure": "guess"})
+    with pytest.raises(UserError, match="map-margins has no parts and names no measure; got 'gue"):
+        scoreboard.judge_one(item, [Scale((), "smoke", None)])

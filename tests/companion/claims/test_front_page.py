@@ -5,13 +5,12 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
+import pytest
 from synthetic_board import BY_ID
 
-from book.companion.attention_maps import spatial
-from book.companion.attention_maps.loaded import load
 from book.companion.claims import board, front_page
 from book.companion.claims.front_page import QUOTED, Line, Picture, line_of
-from book.companion.claims.judged import Scale
+from book.companion.claims.sources import Scale
 from book.companion.claims.statements import UNTRIED
 from book.companion.critics import curves
 from dreal_lib import records
@@ -34,7 +33,7 @@ def test_the_front_page_shows_every_scale_and_what_is_claimed():
     entry = board.Entry(BY_ID["se-resnet-50"], UNTRIED, "", "")
     text = str(line_of(entry, records.find_records(ROOT / "book/records")))
     assert re.search(r"desktop\+two_cores: top-1 \+.*smoke: top-1 \N{MINUS SIGN}", text)
-    assert "(a claimed worsening)" in text
+    assert "(significantly worse)" in text
 
 
 def test_what_was_learned_is_what_the_runs_hold():
@@ -51,15 +50,20 @@ def test_what_was_learned_is_what_the_runs_hold():
     right = fmean(b["right_share"].mean() for b in last) - fmean(
         b["right_share"].mean() for b in first
     )
-    said = front_page.rewards_sentence(scale.table_1)
-    assert f"changes by +{rise:.2f}, +{right:.2f} of it by accuracy alone" in said
+    found = front_page.learned(scale.table_1)
+    rises, parts = (
+        [float(text) for text in re.findall(r"\+\d\.\d\d", piece)]
+        for piece in found["rewards"].split(" by accuracy")[0].split("(seeds")
+    )
+    assert fmean(rises) == pytest.approx(rise, abs=0.01)
+    assert fmean(parts) == pytest.approx(right, abs=0.01)
 
-    pair = scale.pair("cbam_resnet50")
-    found = spatial.spatial_sentences(load(*pair, kind="spatial"))[0]
-    named = found.split("in the reinforced network ")[1]
-    shut = sum(len(seeds.split(", ")) for seeds in re.findall(r"seeds? ([0-9, ]+)\)", named))
-    gates = front_page.gates_sentence(scale.table_1)
-    assert f"0 of 12 baseline, {shut} of 12 reinforced" in gates
+    shut = 0
+    for run in scale.network("cbam_resnet50").reinforced.runs:
+        arrays = run.figure_data()
+        keys = [k for k in arrays if k.startswith("attention/") and k.endswith("spatial/mean")]
+        shut += sum(float(arrays[key].mean()) <= 0.05 for key in keys)
+    assert f"0 of 12 baseline, {shut} of 12 reinforced" in found["gates"]
 
     silent = total = 0  # these networks have one block a stage: a critic judges one map
     for kind in ("se", "cbam", "srm"):
@@ -72,16 +76,14 @@ def test_what_was_learned_is_what_the_runs_hold():
         largest = last["critique_mean"].abs().groupby(last["map"].str.split(".").str[0]).max()
         silent += int((largest <= curves.SILENT_WITHIN).sum())
         total += len(largest)
-    said = front_page.critics_sentence(scale.table_1)
-    assert f"{silent} of {total} critics" in said
+    assert found["critics"].startswith(f"{silent} of {total} critics are silent")
 
 
 def test_without_runs_nothing_was_learned():
-    none = Scale([], "smoke", None).table_1
-    for sentence in (front_page.rewards_sentence, front_page.gates_sentence):
-        assert sentence(none).endswith("was not run at scale smoke yet.")
-    assert front_page.critics_sentence(none) == "No run at scale smoke yet."
-    assert front_page.gain_sentence(none).startswith("No pair of runs")
+    found = front_page.learned(Scale((), "smoke", None).table_1)
+    assert found["rewards"] == found["gates"] == "Not run."
+    assert found["critics"] == "No run at scale smoke."
+    assert "No pair" in found["gain"]
 
 
 def test_a_line_is_not_bold_and_escapes():

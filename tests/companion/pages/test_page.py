@@ -325,7 +325,7 @@ def test_fig_6_is_made_from_records_alone(tmp_path, shown, run_page):
     for meta, alt in zip(drawn, alts, strict=True):
         assert meta["figure"]["caption"]
         assert meta["image"]["alt"].startswith(alt)
-    assert "on more than half of the images, in 1 of 2 modules: conv2_0." in texts(shown)
+    assert "1 of 2 module-runs (2 modules, 1 runs)" in texts(shown)
 
 
 def test_table_1_is_made_from_records_alone(tmp_path, run_page, monkeypatch):
@@ -339,7 +339,7 @@ def test_table_1_is_made_from_records_alone(tmp_path, run_page, monkeypatch):
     assert TABLE_1["se_resnet50"].reinforced.top1.printed in said
     assert " 41.25 ± — |" in said
     assert " 43.75 ± — |" in said
-    assert "the difference is +2.50 points in one seed; nothing can be claimed" in said
+    assert "top-1 +2.50 ± — points (n = 1: one seed, no interval)" in said
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from synthetic_records import write_run
 
+from book.companion.claims.sources import Scale, measure_part
 from book.companion.results import ablations
 from book.companion.results.ablations import compare_changes, known_changes
 from book.companion.text.tables import MINUS
@@ -255,13 +256,14 @@ def test_the_table_by_hand(tmp_path):
     assert rows[0] == [
         "default, SE-ResNet-50 ●", "—", "55.00 ± 5.00", "54.00 ± 5.00", "—", "—", "—", "3", "—",
     ]  # fmt: skip
-    assert rows[1] == ["gamma", "0.25", "not run", "not run", "—", "—", "—", "0", "0"]
+    assert rows[1] == ["gamma", "0.25 (default 1.0)", "not run", "not run", "—", "—", "—", "0", "0"]
     assert rows[3] == [
-        "gamma ●", "2.0", "54.00 ± 5.05", "53.00 ± 5.05", "55.00", f"{MINUS}1.00 ± 0.10",
+        "gamma ●", "2.0 (default 1.0)", "54.00 ± 5.05", "53.00 ± 5.05", "55.00",
+        f"{MINUS}1.00 ± 0.10",
         f"{MINUS}1.25 to {MINUS}0.75", "3", "3",
     ]  # fmt: skip
     assert rows[11][0] == "default, CBAM-ResNet-50"
-    assert rows[12][:2] == ["bypass_unit", "map"]
+    assert rows[12][:2] == ["bypass_unit", "map (default block)"]
     assert table.legend() == "● recorded (smoke)"
 
 
@@ -282,30 +284,6 @@ def test_an_unwritten_setting_is_at_its_default(tmp_path):
     assert pair.difference("top1_error_pct").mean == -1.0
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ((-1.0, -1.1, -0.9), "2.0: -1.00 points (95 % interval -1.25 to -0.75, n = 3), errs less."),
-        ((1.0, 1.1, 0.9), "2.0: +1.00 points (95 % interval +0.75 to +1.25, n = 3), errs more."),
-        (
-            (-1.0, 1.0),
-            "2.0: 0.00 points (95 % interval -12.71 to +12.71, n = 2), "
-            "no difference can be claimed.",
-        ),
-        ((-1.0,), "2.0: -1.00 points (one seed), nothing can be claimed."),
-        ((-1.0, -1.0), "2.0: -1.00 points (n = 2, no spread), nothing can be claimed."),
-        ((), "2.0: not run."),
-    ],
-)
-def test_sentences_say_what_the_rule_allows(tmp_path, changes, said):
-    write_defaults_and_gamma_2(tmp_path, changes)
-    sentence = ablations.change_sentences(compared(tmp_path))[0]
-    assert sentence.startswith(
-        "`gamma` (SE-ResNet-50, default 1.0): 0.25: not run; 0.5: not run; 2.0: "
-    )
-    assert sentence.replace(MINUS, "-").endswith(said)
-
-
 def test_the_default_is_averaged_over_the_seeds_of_the_change(tmp_path):
     write_row(tmp_path, DEFAULT, 0, 50.0)
     write_row(tmp_path, DEFAULT, 1, 60.0)
@@ -319,13 +297,12 @@ def test_a_change_that_changes_nothing_is_called_so(tmp_path):
     drawn = "ablations/se_resnet50_bypass_draw_epoch_reinforced"
     for recipe in (DEFAULT, drawn):
         write_row(tmp_path, recipe, 0, 50.0)
-    (said,) = [s for s in ablations.change_sentences(compared(tmp_path)) if "bypass_draw" in s]
-    assert "epoch: without effect, the runs end alike to the last digit (of one block" in said
+    (said,) = ablations.without_effect(compared(tmp_path))
+    assert said.startswith("`bypass_draw = epoch` changes nothing")
     write_row(tmp_path, DEFAULT, 1, 50.0)
     best = {"epoch": 3, "val_loss": 1.4, "top1_error_pct": 49.0, "top5_error_pct": 18.9}
     write_row(tmp_path, drawn, 1, 50.0, best=best)  # top-5 alone differs
-    (said,) = [s for s in ablations.change_sentences(compared(tmp_path)) if "bypass_draw" in s]
-    assert "without effect" not in said
+    assert ablations.without_effect(compared(tmp_path)) == []
 
 
 def test_how_likely_a_false_claim_is(tmp_path):
@@ -337,16 +314,8 @@ def test_how_likely_a_false_claim_is(tmp_path):
     for seed, error in enumerate([49.0, 54.1, 59.2]):
         write_row(tmp_path, half, seed, error)
     said = ablations.chance_sentence(compared(tmp_path))
-    assert said.startswith("Of 11 changes 2 were run here, 2 with an interval. No correction")
-    assert said.endswith(
-        "one or more of 2 intervals would still leave out zero in 10 % of the cases."
-    )
-
-
-def test_there_is_a_sentence_for_each_setting(tmp_path):
-    found = ablations.change_sentences(compared(tmp_path))
-    assert len(found) == 8
-    assert found[-1] == "`bypass_unit` (CBAM-ResNet-50, default block): map: not run."
+    assert said.startswith("Of 11 changes 2 were run here, 2 with an interval.")
+    assert said.endswith("one or more of 2 would still be significant in 10 % of the cases.")
 
 
 # Critics by depth
@@ -409,14 +378,16 @@ def test_depth_is_claimed_by_the_interval(tmp_path):
             seed,
             [(1, f"layer{k}.0", 0, deep if k == 4 else 0.5, 0) for k in (1, 2, 3, 4)],
         )
-    error, gain, cbam = ablations.depth_sentences(compared(tmp_path))
-    assert error.replace(MINUS, "-") == (
-        "SE-ResNet-50, error of the critique: 0.50 in conv2_x, 0.50 in conv3_x, 0.50 in conv4_x, "
-        "0.10 in conv5_x. conv5_x less conv2_x: -0.40 (95 % interval -0.42 to -0.38, n = 3), "
-        "lower in the deep stage."
+    scale = Scale(records.find_records(tmp_path), "smoke", None)
+    found = measure_part(scale, "stages", {"network": "se_resnet50", "column": "critique_rmse"})
+    one = found.difference
+    assert (one.mean, one.low, one.high, one.n) == pytest.approx(
+        (-0.4, -0.425, -0.375, 3), abs=1e-3
     )
-    assert gain.endswith("conv5_x less conv2_x: 0.00 (n = 3, no spread), nothing can be claimed.")
-    assert cbam == "CBAM-ResNet-50: no default run at scale smoke yet."
+    assert found.note == "0.50 in conv2_x, 0.50 in conv3_x, 0.50 in conv4_x, 0.10 in conv5_x"
+    gain = {"network": "se_resnet50", "column": "reward_right_mean"}
+    assert measure_part(scale, "stages", gain).difference.verdict == "untried"
+    assert measure_part(scale, "stages", gain | {"network": "cbam_resnet50"}) is None
 
 
 def test_a_row_without_a_run_has_no_depth():
@@ -439,7 +410,9 @@ def test_the_page_without_a_run_says_how_to_make_each(tmp_path, run_page):
 def test_the_page_is_made_from_records_alone(tmp_path, run_page):
     write_defaults_and_gamma_2(tmp_path)
     said = run_page("ablations", profile="smoke", records_root=str(tmp_path)).replace(MINUS, "-")
-    assert "2.0: -1.00 points (95 % interval -1.25 to -0.75, n = 3), errs less." in said
+    assert (
+        "gamma 2 -1.00 ± 0.10 points (95 % interval -1.25 to -0.75, n = 3), significantly" in said
+    )
     assert "tab-critic-errors" in said
     assert f"dreal train {GAMMA_2} " not in said.split("How this page")[0].split("```bash")[1]
     assert "6 recorded in" in said

@@ -125,10 +125,10 @@ def test_sentences_say_what_the_rule_allows(tmp_path):
     three_rows(tmp_path)
     said = [text.replace(MINUS, "-") for text in table_2.sentences(compared(tmp_path))]
     assert said[0].startswith(
-        "rendered figures, + attention against baseline: Rank-1 +11.00 points "
-        "(95 % interval +8.52 to +13.48, n = 3), + attention is better; mAP (step sum) +11.00"
+        "rendered figures, + attention against baseline: Rank-1 +11.00 ± 1.00 points "
+        "(95 % interval +8.52 to +13.48, n = 3), significantly better; mAP (step sum) +11.00"
     )
-    assert "no difference can be claimed; mAP" in said[1]
+    assert "not significant; mAP" in said[1]
     assert table_2.sentences(compared(tmp_path / "none")) == [
         "No pair of runs at scale smoke: nothing can be said yet."
     ]
@@ -138,7 +138,7 @@ def test_one_seed_allows_no_claim(tmp_path):
     write_retrieval(tmp_path, "attention", rank1=40.0)
     write_retrieval(tmp_path, "reinforced", rank1=90.0)
     (said,) = table_2.sentences(compared(tmp_path))
-    assert "Rank-1 +50.00 points (one seed), nothing can be claimed" in said
+    assert "Rank-1 +50.00 ± — points (n = 1: one seed, no interval)" in said
 
 
 def test_every_data_set_of_the_profile_has_rows(tmp_path):
