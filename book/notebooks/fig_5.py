@@ -60,10 +60,12 @@ view.figure(
 # ## Scores by size
 
 # %% tags=["hide-input"]
-view.show(text.group_table(compared, pairs),
+view.show(
+    text.group_table(compared, pairs),
     "The same scores by the size of the object. Difference: reinforced minus baseline, with its "
     "95 % interval, over seeds if there are several, else over the images of the one pair.",
-    "tab-attended-by-size")
+    "tab-attended-by-size",
+)
 
 # %% [markdown]
 # ## What this shows
