@@ -30,7 +30,7 @@ from book.companion.drawing import (
     block_grid,
     fading,
 )
-from book.companion.papers.names import maps_by_stage, paper_block_name
+from book.companion.papers.names import maps_by_stage, paper_block_name, stage_name
 from dreal_lib.errors import UserError
 
 THIN = 0.9  # a line of one of several runs
@@ -89,7 +89,7 @@ def reward_parts(blocks: pd.DataFrame) -> Figure:
         for axis, (stage, maps) in zip(gains, stages.items(), strict=True):
             axis.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
             _gain_lines(axis, blocks, maps)
-            axis.set_title(f"conv{int(stage[-1]) + 1}_x", loc="left", fontweight="bold")
+            axis.set_title(stage_name(stage), loc="left", fontweight="bold")
         gains[0].set_ylabel("mean reward on these")
         _share_limits(gains)
         for axis, maps in zip(gains, stages.values(), strict=True):
