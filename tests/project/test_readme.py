@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from book.companion import commands
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -41,9 +43,9 @@ def test_own_images(tmp_path, monkeypatch, capsys):
             for index in range(count):
                 pixels = generator.integers(0, 255, (40, 52, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.jpg")
-    commands = re.findall(r"\$ dreal (train table_1/\S+) --data PATH", README)
-    assert len(commands) == 2
-    for command in commands:
+    trained = re.findall(r"\$ dreal (train table_1/\S+) --data PATH", README)
+    assert len(trained) == 2
+    for command in trained:
         quick = ["--set", "epochs=1", "--set", "batch_size=8", "--set", "image_size=32"]
         words = [*command.split(), "--data", str(tmp_path / "images"), *quick]
         monkeypatch.setattr(sys, "argv", ["dreal", *words])

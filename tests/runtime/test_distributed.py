@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_run import CPU, METRICS, ROWS, parts_of
+from distributed_run import CPU, ROWS, parts_of
 from tiny_images import set_arguments, tiny_recipe, write_tiny_set
 
 from dreal_lib import records
@@ -19,6 +19,7 @@ from dreal_lib.data.batches import CachedBatches, Crops
 from dreal_lib.data.cache import CachedSet
 from dreal_lib.diagnosis.evaluation import evaluate
 from dreal_lib.errors import UserError
+from dreal_lib.recipes import task_facts
 from dreal_lib.runtime import distributed
 from dreal_lib.runtime.environment import Hardware
 from dreal_lib.runtime.seeding import derived_seed
@@ -28,6 +29,7 @@ from dreal_lib.training.optimization import create_optimizer, set_learning_rate
 
 PROGRAM = Path(__file__).parents[1] / "distributed_run.py"
 LOSSES = ("classification_loss", "quality_loss", "regression_loss", "train_top1_error_pct")
+METRICS = tuple(metric.name for metric in task_facts("classification").metrics)
 
 
 def torchrun(*words, restarts=0, folder=None):
