@@ -149,7 +149,7 @@ def train(
     from dreal_lib.runtime import distributed
     from dreal_lib.training import runs
     from dreal_lib.training.display import TrainingDisplay
-    from dreal_lib.training.trainer import Pace
+    from dreal_lib.training.progress import Pace
 
     if threads:
         torch.set_num_threads(threads)

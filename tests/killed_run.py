@@ -20,7 +20,7 @@ if __name__ == "__main__":  # a program has its own folder on the path, but not 
 from tiny_images import tiny_recipe
 
 from dreal_lib.training import runs
-from dreal_lib.training.trainer import Pace
+from dreal_lib.training.progress import Pace
 
 torch.set_num_threads(1)  # no pool of threads, which a fork would not copy
 

@@ -36,8 +36,9 @@ from dreal_lib.data.cache import CachedSet
 from dreal_lib.diagnosis.evaluation import evaluate
 from dreal_lib.runtime.atomic import write_text_atomic
 from dreal_lib.tasks.classification import create_learner
+from dreal_lib.training.progress import Pace
 from dreal_lib.training.run_folder import CHECKPOINT, PREVIOUS, locked
-from dreal_lib.training.trainer import Pace, Trainer
+from dreal_lib.training.trainer import Trainer
 
 OUT = Path("build/benchmarks/soak.json")
 CPU = torch.device("cpu")

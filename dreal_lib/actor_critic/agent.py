@@ -1,13 +1,12 @@
 """Deep REinforced Attention Learning: one actor-critic step (Algorithm 1, section 3.4).
 
 The backbone W learns from L_c alone, the attention actors theta from L_c + L_q, the critics phi
-from L_r alone, all by one backward pass: L_q sees detached features and frozen critics, L_r
-detached features and detached maps.
+from L_r alone, all by one backward pass (`dreal_lib.actor_critic.losses`).
 
-Letters: B batch, K classes, L blocks of a stage, S size of a map.
+Letters: B batch, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,23 +17,20 @@ from torch import Tensor, nn
 
 from dreal_lib.actor_critic.blocks import AttentionMap, find_maps
 from dreal_lib.actor_critic.counterfactual import Bypass, Trace, bypass_rewards, observed, units_of
-from dreal_lib.actor_critic.critic import RecurrentCritic
+from dreal_lib.actor_critic.critics import Critics
+from dreal_lib.actor_critic.losses import Loss, oracle_loss, quality_loss, regression_loss, summed
 from dreal_lib.actor_critic.normalization import (
     MainPassStatistics,
     refuse_untracked_norms,
     refusing_chance,
-    running_statistics_untouched,
 )
 from dreal_lib.actor_critic.oracle import MapGradients, oracle_gradients
-from dreal_lib.actor_critic.reward import logits_of, mean_square, predicted_right, sample_weights
-from dreal_lib.attention.actor import reduce_to_map, reduced_state
+from dreal_lib.actor_critic.reward import logits_of, predicted_right, sample_weights
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.runtime.modes import evaluation_mode, frozen
+from dreal_lib.runtime.modes import evaluation_mode
 from dreal_lib.settings.dreal import Settings
 
 DEFAULT_STAGES = ("layer1", "layer2", "layer3", "layer4")
-# L_c from what the network returned and labels (B,); a dict holds its parts by name.
-Loss = Callable[[Any, Tensor], Tensor | dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Agent(nn.Module):
 
     Attributes:
         actor: The network itself, unchanged; use it alone after training.
-        critics: One `RecurrentCritic` for each stage and kind of map.
+        critics: One for each stage and kind of map.
         settings: The choices that the paper leaves open.
         maps: The reinforced attention maps, in network order.
         units: What is bypassed together, by name.
@@ -97,24 +93,8 @@ class Agent(nn.Module):
         self.classification_loss = classification_loss
         self.generator = generator or torch.Generator()
         self.drawn: list[str] | None = None
-        self.groups: dict[str, list[AttentionMap]] = {}
-        for item in self.maps:
-            key = f"{item.stage}_{item.kind}".replace(".", "_")  # no dots in names of modules
-            self.groups.setdefault(key, []).append(item)
         parameter = next(model.parameters())
-        self.critics = nn.ModuleDict(
-            {
-                key: RecurrentCritic(
-                    group[0].size,
-                    settings.critic_init,
-                    settings.critic_input_norm,
-                    settings.critic_hidden,
-                )
-                for key, group in self.groups.items()
-            }
-        ).to(parameter.device, parameter.dtype)
-        if settings.reward_control == "random_critic":  # nor does weight decay move them, then
-            self.critics.requires_grad_(False)
+        self.critics = Critics(self.maps, settings).to(parameter.device, parameter.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """The network's own prediction; no critic takes part."""
@@ -150,16 +130,19 @@ class Agent(nn.Module):
                 output = self.actor(images)
             rewards, counts, oracle = self._evaluated_rewards(images, labels, units)
         l_c, parts = summed(self.classification_loss(output, labels))
+        how = self.settings
         with torch.autocast(images.device.type, enabled=False):
-            states = self._states(trace)
+            states = self.critics.states(trace)
             if oracle is None:
-                l_q = self._quality_loss(trace, states)
+                l_q = quality_loss(self.critics, trace, states, how.loss_reduction)
             else:
-                l_q = self._oracle_loss(trace, oracle, counts)
-            learnt = self._controlled(rewards, counts)
-            l_r, critiques, sensitivities = self._regression_loss(trace, states, *learnt)
-        weights = self.settings
-        loss = l_c + weights.quality_weight * l_q + weights.regression_weight * l_r
+                l_q = oracle_loss(self.critics, trace, oracle, counts, how.loss_reduction)
+            learnt, learnt_counts = self._controlled(rewards, counts)
+            of_maps = {item: learnt[unit] for unit in learnt for item in self.units[unit]}
+            l_r, critiques, sensitivities = regression_loss(
+                self.critics, trace, states, of_maps, learnt_counts, how.loss_reduction
+            )
+        loss = l_c + how.quality_weight * l_q + how.regression_weight * l_r
         logits = logits_of(output)
         return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities, parts, counts)
 
@@ -212,108 +195,6 @@ class Agent(nn.Module):
         rewards = bypass_rewards(*given) if oracle is None else oracle.rewards
         return rewards, counts, oracle
 
-    def _states(self, trace: Trace) -> dict[AttentionMap, Tensor]:
-        """F~ of every map, each (B, S); both losses see the same."""
-        return {item: self._state(trace, item).flatten(1) for item in self.maps}
-
-    def _state(self, trace: Trace, item: AttentionMap) -> Tensor:
-        """F~, (B, ...) in the shape of the map, without gradient."""
-        actor, attention = item.actor, trace.maps[item.actor]
-        if item.kind == "spatial" and self.settings.spatial_state == "raw":
-            first = next(m.actor for m in self.maps if m.block == item.block)
-            return reduce_to_map(trace.features[first].detach(), attention)
-        features, descriptor = trace.features[actor].detach(), trace.descriptors[actor].detach()
-        return reduced_state(actor, features, descriptor, attention)
-
-    def _inputs(
-        self,
-        states: dict[AttentionMap, Tensor],
-        group: Sequence[AttentionMap],
-        maps: dict[nn.Module, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """States and maps of one critic's blocks, each (L, B, S), in the critic's precision."""
-        dtype = next(self.critics.parameters()).dtype
-        for item in group:
-            made = tuple(maps[item.actor].shape[1:])
-            if made != item.shape:
-                raise UserError(
-                    f"the critics were made for another image_size: the map {item.name!r} has the "
-                    f"shape {made} instead of {item.shape}; give `reinforce` the images' own size"
-                )
-        reduced = torch.stack([states[item] for item in group])
-        attention = torch.stack([maps[item.actor].flatten(1) for item in group])
-        return reduced.to(dtype), attention.to(dtype)
-
-    def _quality_loss(self, trace: Trace, states: dict[AttentionMap, Tensor]) -> Tensor:
-        """L_q, Eq. 8: only the actors' own parameters get a gradient."""
-        maps = self.learning_maps(trace, self.maps)
-        losses = []
-        with frozen(self.critics):
-            for key, group in self.groups.items():
-                critiques = self.critics[key](*self._inputs(states, group, maps))  # Eq. 2, (L, B)
-                losses.append(-critiques.mean(1))  # Eq. 8, (L,)
-        return self._reduce(torch.cat(losses))
-
-    def critiques(self, trace: Trace, maps: dict[nn.Module, Tensor]) -> dict[AttentionMap, Tensor]:
-        """Q of every reinforced map, (B,), and with it a gradient to the maps that are given.
-
-        Args:
-            trace: Of a forward pass; its features are the state, without gradient.
-            maps: By attention module, the maps to judge: those of the pass, or others.
-        """
-        states, found = self._states(trace), {}
-        for key, group in self.groups.items():
-            judged = self.critics[key](*self._inputs(states, group, maps))  # Eq. 2, (L, B)
-            found |= dict(zip(group, judged, strict=True))
-        return found
-
-    def sensitivities(self, trace: Trace) -> dict[AttentionMap, Tensor]:
-        """How far each critique can still move, (B,): `RecurrentCritic.gate_sensitivity`.
-
-        Args:
-            trace: Of a forward pass.
-        """
-        states, found = self._states(trace), {}
-        with torch.no_grad():
-            for key, group in self.groups.items():
-                critic, inputs = self.critics[key], self._inputs(states, group, trace.maps)
-                movable = critic.gate_sensitivity(*inputs, critic(*inputs))
-                found |= dict(zip(group, movable, strict=True))
-        return found
-
-    def learning_maps(self, trace: Trace, items: Sequence[AttentionMap]) -> dict[nn.Module, Tensor]:
-        """Maps made again of descriptors without gradient, (B, ...): they lead to theta alone.
-
-        Args:
-            trace: Of a forward pass.
-            items: The maps wanted.
-        """
-        actors = [item.actor for item in items]
-        with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
-            return {a: a.attend(self._detached_descriptor(trace, a)) for a in actors}
-
-    def _oracle_loss(self, trace: Trace, oracle: MapGradients, counts: Tensor | None) -> Tensor:
-        """L_q with the true signal in place of the critique; only theta gets a gradient.
-
-        A map's part is minus the signal's mean over the images (0 where predicted wrong); its
-        gradient on the map is the signal's own. Maps of blocks not drawn are estimated by those
-        drawn in their stage, so that the sum over the maps is unbiased over draws.
-        """
-        items = [item for item in self.maps if item in oracle.gradients]
-        maps, losses = self.learning_maps(trace, items), []
-        for item in items:
-            gradient, value = oracle.gradients[item].flatten(1), oracle.values[item]
-            pushed = (gradient * maps[item.actor].flatten(1).to(gradient.dtype)).sum(1)  # (B,)
-            quality = value + pushed - pushed.detach()
-            if counts is not None:
-                quality = quality * counts.to(quality.dtype)
-            same = [m for m in self.maps if (m.stage, m.kind) == (item.stage, item.kind)]
-            share = sum(m in oracle.gradients for m in same) / len(same)
-            losses.append(-quality.mean() / share)
-        zero = next(self.critics.parameters()).new_zeros(())
-        total = sum(losses, start=zero)
-        return total if self.settings.loss_reduction == "sum" else total / len(self.maps)
-
     def _controlled(self, rewards: dict, counts: Tensor | None) -> tuple[dict, Tensor | None]:
         """What critics are to learn: the rewards, or the same ones of other images of the batch."""
         if self.settings.reward_control != "shuffled" or not rewards:
@@ -325,37 +206,6 @@ class Agent(nn.Module):
         order = order.to(reward.device)
         given = {unit: reward[order] for unit, reward in rewards.items()}
         return given, None if counts is None else counts[order]
-
-    def _detached_descriptor(self, trace: Trace, actor: nn.Module) -> Tensor:
-        dtype = next(actor.parameters(), trace.descriptors[actor]).dtype
-        return trace.descriptors[actor].detach().to(dtype)
-
-    def _regression_loss(self, trace: Trace, states: dict, rewards: dict, counts: Tensor | None):
-        """L_r, Eq. 9: only the critics get a gradient. Also the critiques and sensitivities."""
-        reward_of = {m: rewards[u] for u, maps in self.units.items() if u in rewards for m in maps}
-        maps = {actor: attention.detach() for actor, attention in trace.maps.items()}
-        losses, critiques, sensitivities = [], {}, {}
-        for key, group in self.groups.items():
-            critic, inputs = self.critics[key], self._inputs(states, group, maps)
-            predicted = critic(*inputs)  # Eq. 2, (L, B)
-            movable = critic.gate_sensitivity(*inputs, predicted.detach())
-            for item, critique, sensitivity in zip(group, predicted, movable, strict=True):
-                critiques[item.name] = critique.detach()
-                sensitivities[item.name] = sensitivity
-                if item in reward_of:
-                    losses.append(mean_square(critique, reward_of[item], counts))
-        zero = next(self.critics.parameters()).new_zeros(1)
-        return self._reduce(torch.stack(losses) if losses else zero), critiques, sensitivities
-
-    def _reduce(self, losses: Tensor) -> Tensor:
-        return losses.sum() if self.settings.loss_reduction == "sum" else losses.mean()
-
-
-def summed(loss: Tensor | dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """L_c and its parts, from what a loss function returned."""
-    if isinstance(loss, Tensor):
-        return loss, {}
-    return sum(loss.values()), loss
 
 
 def reinforce(

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreal_lib.actor_critic.agent import Loss, Step, summed
+from dreal_lib.actor_critic.agent import Step
+from dreal_lib.actor_critic.losses import Loss, summed
 from dreal_lib.actor_critic.reward import logits_of
 
 

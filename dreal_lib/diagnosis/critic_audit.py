@@ -22,22 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dreal_lib.actor_critic.agent import Agent, summed
-from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
-from dreal_lib.actor_critic.counterfactual import Bypass, Trace, can_resume, observed
+from dreal_lib.actor_critic.agent import Agent
+from dreal_lib.actor_critic.blocks import AttentionMap
+from dreal_lib.actor_critic.counterfactual import Bypass, Trace, observed
+from dreal_lib.actor_critic.losses import learning_maps, summed
 from dreal_lib.actor_critic.oracle import oracle_gradients
 from dreal_lib.actor_critic.reward import (
-    log_probabilities,
     logits_of,
-    mean_map,
     predicted_right,
-    relative_gain,
 )
-from dreal_lib.attention.actor import is_actor
+from dreal_lib.diagnosis.finite_steps import finite_steps
 from dreal_lib.errors import UserError
 from dreal_lib.runtime.modes import evaluation_mode
 
-DIRECTIONS = ("critic", "random", "true")
 STEP = 0.05  # of a map's norm
 BATCH = 128
 INTERVAL_95 = 1.959963984540054  # standard errors, for many images
@@ -59,8 +56,8 @@ class CriticAudit:
             one and its 95 % interval, (M,).
         cosine_log_p_mean, cosine_log_p_low, cosine_log_p_high: Likewise.
         reward_change: By how much R changes by a step along dQ/dA, along a random direction and
-            along dR/dA (`DIRECTIONS`), (3, N, M); NaN where wrong or without a direction. A step
-            may leave the gates' range (0, 1).
+            along dR/dA (`finite_steps.DIRECTIONS`), (3, N, M); NaN where wrong or without a
+            direction. A step may leave the gates' range (0, 1).
         log_p_change: By how much log p does, likewise.
         steady_share: Share of the energy of dQ/dA that is its mean over the images, (M,): the same
             push whatever is seen.
@@ -209,11 +206,11 @@ def _of_batch(
     log_p = oracle_gradients(*given, agent.settings.gamma, how, signal="oracle_log_p")
     critiques, pushes = _pushes(agent, trace)
     unit_of = {item: unit for unit, members in agent.units.items() for item in members}
-    movable = agent.sensitivities(trace)
+    movable = agent.critics.sensitivities(trace)
     columns: dict[str, list[Tensor]] = {}
     for item in agent.maps:
         true, push = reward.gradients[item], pushes[item]
-        moved = _finite_steps(agent, images, labels, trace, item, (push, true), step, generator)
+        moved = finite_steps(agent, images, labels, trace, item, (push, true), step, generator)
         column = {
             "critiques": critiques[item],
             "rewards": reward.rewards[unit_of[item]],
@@ -234,70 +231,10 @@ def _pushes(
 ) -> tuple[dict[AttentionMap, Tensor], dict[AttentionMap, Tensor]]:
     """Q of each map, (B,), and d(sum of all Q)/dA, (B, ...)."""
     leaves = {item.actor: trace.maps[item.actor].clone().requires_grad_() for item in agent.maps}
-    critiques = agent.critiques(trace, leaves)
+    critiques = agent.critics.critiques(trace, leaves)
     total = sum(critique.sum() for critique in critiques.values())
     found = torch.autograd.grad(total, [leaves[item.actor] for item in agent.maps])
     return critiques, dict(zip(agent.maps, found, strict=True))
-
-
-@torch.no_grad()
-def _finite_steps(
-    agent: Agent,
-    images: Tensor,
-    labels: Tensor,
-    trace: Trace,
-    item: AttentionMap,
-    gradients: tuple[Tensor, Tensor],
-    step: float,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Change of R and of log p, each (3, B), by a step in each of `DIRECTIONS`."""
-    attention, (push, true) = trace.maps[item.actor], gradients
-    drawn = torch.randn(attention.shape, generator=generator, dtype=attention.dtype)
-    before = _signals(agent, images, labels, trace, item, attention)
-    shape, changes = (-1,) + (1,) * (attention.dim() - 1), []
-    for direction in (push, drawn.to(attention.device), true):
-        scale = step * attention.flatten(1).norm(dim=1) / direction.flatten(1).norm(dim=1)
-        known = scale.isfinite()
-        moved = attention + torch.where(known, scale, 0.0).reshape(shape) * direction
-        after = _signals(agent, images, labels, trace, item, moved)
-        pairs = zip(after, before, strict=True)
-        changes.append([torch.where(known, a - b, torch.nan) for a, b in pairs])
-    reward, log_p = (torch.stack(one) for one in zip(*changes, strict=True))
-    return reward, log_p
-
-
-def _signals(
-    agent: Agent, images: Tensor, labels: Tensor, trace: Trace, item: AttentionMap, moved: Tensor
-) -> tuple[Tensor, Tensor]:
-    """R as if every image were right, and log p, each (B,), with another map in one place."""
-    members = next(members for members in agent.units.values() if item in members)
-    held = dict(trace.maps) if agent.settings.later_maps == "held" else {}
-    full, made = _logits(agent, images, trace, item.block, held | {item.actor: moved})
-    maps = {member.actor: made.get(member.actor, moved) for member in members}
-    maps |= {actor: held[actor] for actor in maps if actor in held and actor is not item.actor}
-    means = {a: mean_map(attention, agent.settings.bypass_mean) for a, attention in maps.items()}
-    without, _ = _logits(agent, images, trace, item.block, held | means)
-    log_p = log_probabilities(full).gather(1, labels[:, None]).squeeze(1)
-    return relative_gain(full, without, labels), log_p
-
-
-def _logits(
-    agent: Agent, images: Tensor, trace: Trace, block: str, replace: dict[nn.Module, Tensor]
-) -> tuple[Tensor, dict[nn.Module, Tensor]]:
-    """Logits (B, K) with some maps replaced, and the maps that the others made on the way."""
-    model, made = agent.actor, {}
-
-    def keep(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
-        made[actor] = attention
-
-    actors = [module for module in model.modules() if is_actor(module)]
-    with intercepted(actors, attend=keep, replace=replace):
-        if not can_resume(model):
-            return logits_of(model(images)), made
-        first = next(item.actor for item in agent.maps if item.block == block)
-        output = model.resume(block, trace.features[first], trace.shortcuts[block])
-        return logits_of(model.onward(output, block)), made
 
 
 def _theta(agent: Agent) -> Iterator[tuple[int, nn.Parameter]]:
@@ -313,7 +250,7 @@ def _theta_gradients(agent: Agent, images: Tensor, labels: Tensor) -> dict[str, 
     with observed(agent.actor, agent.maps, bypassed=()) as trace:
         output = agent.actor(images)
     classification, _ = summed(agent.classification_loss(output, labels))
-    critiques = agent.critiques(trace, agent.learning_maps(trace, agent.maps))
+    critiques = agent.critics.critiques(trace, learning_maps(trace, agent.maps))
     losses = torch.stack([-critique.mean() for critique in critiques.values()])  # Eq. 8
     quality = losses.sum() if agent.settings.loss_reduction == "sum" else losses.mean()
     quality = agent.settings.quality_weight * quality

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from dreal_lib.errors import UserError
-from dreal_lib.retrieval.ranking import BLOCK_BYTES
+from dreal_lib.retrieval.protocol import BLOCK_BYTES
 from dreal_lib.retrieval.similarity import Similarity, nearest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe, task_facts
 from dreal_lib.runtime import distributed
-from dreal_lib.training.trainer import Progress
+from dreal_lib.training.progress import Progress
 
 
 class TrainingDisplay:

@@ -19,7 +19,8 @@ from dreal_lib.recipes import Recipe, planned_names, variant_names
 from dreal_lib.recipes.task_facts import Result
 from dreal_lib.runtime.environment import PROJECT_ROOT, EnvironmentFacts
 from dreal_lib.tasks.task import Task
-from dreal_lib.training.trainer import Progress, Trainer
+from dreal_lib.training.progress import Progress
+from dreal_lib.training.trainer import Trainer
 
 COMMITTED = PROJECT_ROOT / "book" / "records"
 

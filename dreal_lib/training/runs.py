@@ -16,11 +16,12 @@ from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.runtime.environment import environment_facts
 from dreal_lib.tasks.task import Task, open_task
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace
 from dreal_lib.training.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.training.run_folder import has_checkpoint, locked
 from dreal_lib.training.run_record import Origin, judged, note_on_other_images, record_run
 from dreal_lib.training.run_record import command_of as command_of
-from dreal_lib.training.trainer import AS_DEFAULT, Listener, Pace, Trainer, actor_weights
+from dreal_lib.training.trainer import Trainer, actor_weights
 
 DECODERS = ("workers", "device")
 

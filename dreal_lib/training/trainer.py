@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,55 +27,9 @@ from dreal_lib.runtime.seeding import derived_seed
 from dreal_lib.training.checkpoints import load_weights
 from dreal_lib.training.monitor import EpochMonitor
 from dreal_lib.training.optimization import create_optimizer, set_learning_rate
+from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace, Progress
 from dreal_lib.training.run_folder import CHECKPOINT as CHECKPOINT
 from dreal_lib.training.run_folder import load_last, save_last
-
-
-@dataclass(frozen=True)
-class Pace:
-    """When a run writes checkpoints of its own accord, and when it stops.
-
-    Attributes:
-        checkpoint_minutes: Time between checkpoints within an epoch; 0: at its end alone.
-        deadline: When the run shall have stopped, as `time.time()` counts; None: never.
-    """
-
-    checkpoint_minutes: float = 10.0
-    deadline: float | None = None
-
-
-AS_DEFAULT = Pace()
-
-
-@dataclass
-class Progress:
-    """Where a run stands; all of it is in the checkpoint.
-
-    Attributes:
-        epoch, step: The next step (from 0).
-        history: A row for each finished epoch (`TaskFacts.history_columns`).
-        blocks: Rows of `dreal_lib.records.BLOCK_COLUMNS`.
-        wall_seconds: Spent so far, evaluation included.
-        train_seconds, images: Of training steps alone, for images per second.
-        starts: Commit and cleanliness of the code, for each start that found them changed.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    blocks: list[dict[str, Any]] = field(default_factory=list)
-    wall_seconds: float = 0.0
-    train_seconds: float = 0.0
-    images: int = 0
-    starts: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def begun(self) -> bool:
-        """Whether a step was done."""
-        return self.epoch > 0 or self.step > 0
-
-
-Listener = Callable[[Progress, int, dict[str, float] | None], None]
 
 
 class Trainer:

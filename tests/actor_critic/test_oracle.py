@@ -235,13 +235,10 @@ def test_shuffled_rewards_are_those_of_other_images(make_agent):
     found, given = [], []
     for learner in (agent, plain):
         learner.generator.manual_seed(5)
-        own = learner._regression_loss
-        learner._regression_loss = lambda t, s, rewards, c, own=own: (
-            given.append(rewards),
-            own(t, s, rewards, c),
-        )[1]
+        own = learner._controlled
+        learner._controlled = lambda *a, own=own: (given.append(own(*a)), given[-1])[1]
         found.append(learner.training_step(images, labels))
-    shuffled, usual = given
+    (shuffled, _), (usual, _) = given
     assert found[0].rewards.keys() == found[1].rewards.keys()  # the same blocks are drawn
     torch.testing.assert_close(found[0].rewards, found[1].rewards, rtol=0, atol=0)
     orders = []

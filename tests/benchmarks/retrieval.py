@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from dreal_lib.retrieval.ranking import METRICS, evaluate
+from dreal_lib.retrieval.protocol import METRICS
+from dreal_lib.retrieval.ranking import evaluate
 from dreal_lib.retrieval.reranking import Reranking
 from dreal_lib.runtime.environment import PROJECT_ROOT
 

@@ -29,6 +29,7 @@ from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import intercepted
 from dreal_lib.actor_critic.counterfactual import observed
+from dreal_lib.actor_critic.losses import quality_loss, regression_loss
 from dreal_lib.actor_critic.reward import mean_map, predicted_right, relative_gain
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.runtime.environment import PROJECT_ROOT
@@ -133,12 +134,14 @@ def critics_share(bench: Bench, rounds: int) -> float:
     agent, labels = bench.exact, bench.labels(1.0)
     with bench.precision(), observed(agent.actor, agent.maps) as trace, torch.no_grad():
         agent.actor(bench.images)
-    rewards = {block: torch.rand(len(labels), device=DEVICE) for block in AVERAGE[0]}
+    drawn = [item for item in agent.maps if item.block in AVERAGE[0]]
+    rewards = {item: torch.rand(len(labels), device=DEVICE) for item in drawn}
 
     def critics() -> None:
-        states = agent._states(trace)
-        l_q = agent._quality_loss(trace, states)
-        (l_q + agent._regression_loss(trace, states, rewards, None)[0]).backward()
+        states = agent.critics.states(trace)
+        l_q = quality_loss(agent.critics, trace, states, "sum")
+        l_r, _, _ = regression_loss(agent.critics, trace, states, rewards, None, "sum")
+        (l_q + l_r).backward()
 
     works = {"critics": critics, "baseline": lambda: bench.step(bench.baseline, 1.0)}
     return ratios(works, "baseline", rounds)["critics"]

@@ -90,7 +90,9 @@ def test_critics_are_those_that_reinforce_makes(network):
     critics = critics_of(agent.maps)
     added = sum(count_parameters(critic) for critic, _ in critics)
     assert added == count_parameters(agent) - count_parameters(agent.actor)
-    assert [blocks for _, blocks in critics] == [len(group) for group in agent.groups.values()]
+    assert [blocks for _, blocks in critics] == [
+        len(group) for group in agent.critics.groups.values()
+    ]
 
 
 def test_a_network_of_ones_own_by_hand():

@@ -58,7 +58,7 @@ def test_a_critic_whose_gradient_is_the_rewards(make_agent, network, sign):
     agent, _, images, labels = make_agent(network)
     labels = right_mixed(agent, images, labels)
     true = true_gradients(agent, images, labels)
-    for key, group in agent.groups.items():
+    for key, group in agent.critics.groups.items():
         planted = torch.stack([true[item].flatten(1) for item in group])
         agent.critics[key] = PlantedCritic(sign * 3 * planted)
     audit = critic_audit(agent, images, labels, step=1e-6)
@@ -81,7 +81,7 @@ def test_a_critic_at_right_angles_has_cosine_0(make_agent):
     agent, _, images, labels = make_agent("srm_resnet26")
     labels = right_mixed(agent, images, labels)
     true = true_gradients(agent, images, labels)
-    for key, group in agent.groups.items():
+    for key, group in agent.critics.groups.items():
         along = torch.stack([true[item] for item in group])
         drawn = torch.randn(along.shape, generator=torch.Generator().manual_seed(3)).double()
         energy = along.square().sum(2, keepdim=True).clamp(min=1e-300)
@@ -160,7 +160,7 @@ def test_dq_by_da_is_that_of_the_sum_of_all_critiques(make_agent):
     def total(sign):
         maps = dict(trace.maps)
         maps[item.actor] = maps[item.actor] + sign * step * way
-        return sum(q.detach() for q in agent.critiques(trace, maps).values())
+        return sum(q.detach() for q in agent.critics.critiques(trace, maps).values())
 
     expected = (total(1) - total(-1)) / (2 * step)
     torch.testing.assert_close((pushes[item] * way).sum(1), expected, rtol=1e-5, atol=1e-9)

@@ -6,7 +6,7 @@ import torch
 from slow_reference import slow_ranking, slow_retrieval
 
 from dreal_lib.errors import UserError
-from dreal_lib.retrieval import ranking as retrieval
+from dreal_lib.retrieval import protocol
 from dreal_lib.retrieval.ranking import evaluate, topk
 from dreal_lib.retrieval.similarity import Similarity, nearest
 
@@ -201,7 +201,7 @@ def test_neither_blocks_nor_places_nor_threads_move_a_bit(metric, offset, monkey
     expected = evaluate(queries, gallery, *ids, metric=metric)
     first = topk(queries, gallery, *ids, metric=metric)
     for bytes_ in (1, 8 * 422 * 3):
-        monkeypatch.setattr(retrieval, "BLOCK_BYTES", bytes_)
+        monkeypatch.setattr(protocol, "BLOCK_BYTES", bytes_)
         assert_same(evaluate(queries, gallery, *ids, metric=metric), expected)
         np.testing.assert_array_equal(
             topk(queries, gallery, *ids, metric=metric).indices, first.indices

@@ -6,7 +6,7 @@ import torch
 from slow_reference import slow_reranking, slow_retrieval
 
 from dreal_lib.errors import UserError
-from dreal_lib.retrieval import ranking, reranking
+from dreal_lib.retrieval import protocol, reranking
 from dreal_lib.retrieval.ranking import evaluate, topk
 from dreal_lib.retrieval.reranking import Reranking
 
@@ -66,7 +66,7 @@ def test_neither_blocks_nor_gallery_order_move_a_rank(monkeypatch):
     order = np.random.default_rng(0).permutation(150)
     moved = evaluate(q, g[order], query_ids, gallery_ids[order], rerank=rerank)
     assert moved.map_step == pytest.approx(expected.map_step, abs=1e-12)
-    for module in (ranking, reranking):
+    for module in (protocol, reranking):
         monkeypatch.setattr(module, "BLOCK_BYTES", 8 * 170 * 3)
     again = evaluate(q, g, query_ids, gallery_ids, rerank=rerank)
     assert again.map_step == expected.map_step

@@ -21,8 +21,9 @@ from dreal_lib.runtime.deadline import VARIABLE, deadline_after
 from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.training import run_folder, runs
 from dreal_lib.training.checkpoints import load_checkpoint
+from dreal_lib.training.progress import Pace
 from dreal_lib.training.run_folder import CHECKPOINT, PREVIOUS, load_last, locked, save_last
-from dreal_lib.training.trainer import Pace, Trainer, is_out_of_memory
+from dreal_lib.training.trainer import Trainer, is_out_of_memory
 
 REINFORCED, BASELINE = "se_resnet50_reinforced", "se_resnet50_baseline"
 CPU = torch.device("cpu")

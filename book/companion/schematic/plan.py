@@ -171,14 +171,15 @@ def read_critics(agent: Agent, image_size: int) -> tuple[CriticPlan, ...]:
     image = torch.zeros(1, 3, image_size, image_size, device=device)
     with evaluation_mode(agent), observed(agent.actor, agent.maps) as trace:
         agent(image)
-        return tuple(_critic_plan(agent, key, trace) for key in agent.groups)
+        return tuple(_critic_plan(agent, key, trace) for key in agent.critics.groups)
 
 
 def _critic_plan(agent: Agent, key: str, trace: Trace) -> CriticPlan:
-    critic, group, read = agent.critics[key], agent.groups[key], []
+    critics, read = agent.critics, []
+    critic, group = critics[key], critics.groups[key]
     hook = critic.lstm.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape))
     try:
-        critic(*agent._inputs(agent._states(trace), group, trace.maps))
+        critic(*critics.inputs(key, critics.states(trace), trace.maps))
     finally:
         hook.remove()
     maps = tuple(
@@ -190,7 +191,7 @@ def _critic_plan(agent: Agent, key: str, trace: Trace) -> CriticPlan:
             state=tuple(trace.features[item.actor].shape[1:]),
             descriptor=tuple(trace.descriptors[item.actor].shape[1:]),
             action=tuple(trace.maps[item.actor].shape[1:]),
-            reduced=tuple(agent._state(trace, item).shape[1:]),
+            reduced=tuple(critics.state(trace, item).shape[1:]),
         )
         for item in group
     )
