@@ -9,7 +9,7 @@ Letters: B batch, K classes.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,9 @@ class Step:
         parts: What L_c is the sum of, by name, if its function says so.
         reward_weights: How much each image's reward counts, (B,), 0 for those left out
             (`dreal_lib.actor_critic.reward.sample_weights`); None if all count alike.
+        right: Which case of Eq. 1 each image's rewards are, (B,) bool: whether the pass that they
+            were taken from predicts it right. With reward_statistics="running" that pass is not
+            the one of `logits`. None without rewards.
     """
 
     loss: Tensor
@@ -65,6 +68,17 @@ class Step:
     sensitivities: dict[str, Tensor] = field(default_factory=dict)
     parts: dict[str, Tensor] = field(default_factory=dict)
     reward_weights: Tensor | None = None
+    right: Tensor | None = None
+
+
+class _Rewarded(NamedTuple):
+    """Rewards by unit, how much each image counts (None: all alike), who was right, (B,) bool, and
+    the true gradients, if they are the signal."""
+
+    rewards: dict[str, Tensor]
+    counts: Tensor | None
+    right: Tensor
+    oracle: MapGradients | None
 
 
 class Agent(nn.Module):
@@ -124,11 +138,12 @@ class Agent(nn.Module):
         """
         units = self._units_in(self._choose(blocks))
         if self.settings.reward_statistics == "batch":
-            output, trace, rewards, counts, oracle = self._main_pass(images, labels, units)
+            output, trace, found = self._main_pass(images, labels, units)
         else:
             with observed(self.actor, self.maps, bypassed=()) as trace:
                 output = self.actor(images)
-            rewards, counts, oracle = self._evaluated_rewards(images, labels, units)
+            found = self._evaluated_rewards(images, labels, units)
+        rewards, counts, right, oracle = found
         l_c, parts = summed(self.classification_loss(output, labels))
         how = self.settings
         with torch.autocast(images.device.type, enabled=False):
@@ -143,8 +158,8 @@ class Agent(nn.Module):
                 self.critics, trace, states, of_maps, learnt_counts, how.loss_reduction
             )
         loss = l_c + how.quality_weight * l_q + how.regression_weight * l_r
-        logits = logits_of(output)
-        return Step(loss, logits, l_c, l_q, l_r, rewards, critiques, sensitivities, parts, counts)
+        made = (rewards, critiques, sensitivities, parts, counts, right)
+        return Step(loss, logits_of(output), l_c, l_q, l_r, *made)
 
     def _choose(self, blocks: Sequence[str] | None) -> list[str]:
         if blocks is None:
@@ -159,7 +174,7 @@ class Agent(nn.Module):
     def _units_in(self, blocks: Sequence[str]) -> dict[str, tuple[AttentionMap, ...]]:
         return {n: maps for n, maps in self.units.items() if maps[0].block in blocks}
 
-    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, dict, Tensor | None, Any]:
+    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, _Rewarded]:
         """The network's output, and rewards whose counterfactuals share its batch statistics."""
         with MainPassStatistics(self.actor) as statistics:
             with self._observed(units) as trace, refusing_chance(images.device):
@@ -167,10 +182,10 @@ class Agent(nn.Module):
             with statistics.reused():
                 logits = logits_of(output).detach()
                 found = self._rewards(images, labels, logits, trace, units)
-        return output, trace, *found
+        return output, trace, found
 
     @torch.no_grad()
-    def _evaluated_rewards(self, images, labels, units) -> tuple[dict, Tensor | None, Any]:
+    def _evaluated_rewards(self, images, labels, units) -> _Rewarded:
         """Rewards of the network in evaluation mode (running statistics, no dropout)."""
         refuse_untracked_norms(self.actor)
         with evaluation_mode(self.actor):
@@ -181,19 +196,18 @@ class Agent(nn.Module):
     def _observed(self, units) -> AbstractContextManager[Trace]:
         return observed(self.actor, self.maps, {maps[0].block for maps in units.values()})
 
-    def _rewards(
-        self, images, labels, logits, trace, units
-    ) -> tuple[dict, Tensor | None, MapGradients | None]:
-        """Rewards by unit, how much each image counts (None: all alike), and the true gradients."""
+    def _rewards(self, images, labels, logits, trace, units) -> _Rewarded:
+        """Eq. 1 from a pass in whatever mode, and what was drawn and found right on the way."""
         how = Bypass(self.settings.bypass_mean, self.settings.later_maps)
         gamma, fraction, counts = self.settings.gamma, self.settings.reward_fraction, None
+        right = predicted_right(logits, labels)
         if fraction < 1:
-            counts = sample_weights(predicted_right(logits, labels), fraction, self.generator)
+            counts = sample_weights(right, fraction, self.generator)
         given = (self.actor, images, labels, logits, trace, self.maps, units, gamma, how, counts)
         signal = self.settings.quality_signal
         oracle = None if signal == "critic" else oracle_gradients(*given, signal=signal)
         rewards = bypass_rewards(*given) if oracle is None else oracle.rewards
-        return rewards, counts, oracle
+        return _Rewarded(rewards, counts, right, oracle)
 
     def _controlled(self, rewards: dict, counts: Tensor | None) -> tuple[dict, Tensor | None]:
         """What critics are to learn: the rewards, or the same ones of other images of the batch."""

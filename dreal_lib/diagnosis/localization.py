@@ -4,8 +4,9 @@ Maps are Grad-CAM (Selvaraju et al., 2017) and its relatives, computed by pytorc
 true class's logit, at the layer's own resolution. The library would subtract each map's minimum
 and scale it up; here a map is only rectified and divided by its maximum, as its paper has it.
 
-Scores (`dreal_lib.diagnosis.map_scores`) compare a map, scaled up bilinearly to what the network
-saw, with the object's region.
+Scores (`dreal_lib.diagnosis.map_scores`) compare a map with the object's region, laid over what the
+network saw with each cell at the centre of its receptive field (`dreal_lib.diagnosis.cells`). CAM
+libraries resize the map over the whole image instead, which shifts it.
 
 Letters: N images (B of a batch), H, W the network's input, h, w the layer's output.
 """
@@ -20,10 +21,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreal_lib.data.boxes import rectangles
+from dreal_lib.diagnosis.cells import Cells
 from dreal_lib.diagnosis.map_scores import (
     THRESHOLD,
     area,
@@ -35,6 +36,7 @@ from dreal_lib.diagnosis.map_scores import (
     perturbation_curve,
     pointing,
 )
+from dreal_lib.diagnosis.receptive_fields import cells_of_layer
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records.arrays import (
     BOX_SHARE,
@@ -177,13 +179,20 @@ def _normalised(maps: Tensor) -> Tensor:
     return torch.where(highest > 0, maps / highest, 0.0)
 
 
+def laid(maps: Tensor, cells: Cells) -> Tensor:
+    """Maps (N, h, w) over the image, (N, H, W); see `dreal_lib.diagnosis.cells`."""
+    rows, columns = (torch.from_numpy(w).to(maps.device, maps.dtype) for w in cells.weights())
+    return rows @ maps @ columns.T
+
+
 @dataclass
 class Localization:
     """What `localize` found, image by image.
 
     Attributes:
         settings: How: layer, method, threshold, steps, image_size, masks (number of images whose
-            region is a mask), objects (number with a known object).
+            region is a mask), objects (number with a known object), and where cells lie
+            (`Cells.settings`).
         cam: Maps of maximum 1, or zero everywhere, (N, h, w) float16.
         scores: By name, (N,), NaN where undefined.
         boxes: Rectangle around the object, x_min, y_min, x_max, y_max in pixels of the network's
@@ -249,24 +258,26 @@ def localize(
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1; got {steps}; try 16, or None for no deletion")
     rows: list[dict[str, Tensor]] = []
-    seen, side = 0, 0
+    seen, cells = 0, None
     with explaining(model, layer, method) as explain:
         for images, labels in batches:
             regions = objects.regions(seen, len(labels)) if objects else None
             maps = explain(images, labels)
-            large = F.interpolate(maps.unsqueeze(1), images.shape[-2:], mode="bilinear")[:, 0]
+            if cells is None or cells.size != tuple(images.shape[-2:]):
+                cells = cells_of_layer(model, find_layer(model, layer), images)
+            large = laid(maps, cells)
             row = {"cam": maps.half(), "area": area(large, threshold)}
             row |= _object_scores(large, regions, threshold) if regions else {}
             for kind in ("deletion", "insertion") if steps else ():
                 curve = perturbation_curve(model, images, labels, large, kind, steps)
                 row[kind] = defined(area_under(curve), large)
             rows.append({name: value.cpu() for name, value in row.items()})
-            seen, side = seen + len(labels), images.shape[-1]
+            seen += len(labels)
     if not seen:
         raise UserError("there is no image to localize on; give batches of a labelled set")
     found = {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
     settings = {"layer": layer, "method": method, "threshold": threshold, "steps": steps}
-    return _collected(found, settings | {"image_size": side})
+    return _collected(found, settings | {"image_size": cells.size[1]} | cells.settings())
 
 
 def _collected(found: dict[str, np.ndarray], settings: dict[str, object]) -> Localization:

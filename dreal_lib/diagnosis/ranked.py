@@ -16,17 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from dreal_lib.data.boxes import MASKS
 from dreal_lib.data.identities import IdentitySet, IdentitySplit
 from dreal_lib.data.identity_batches import SplitBatches
+from dreal_lib.diagnosis.cells import Cells
 from dreal_lib.diagnosis.drawn_queries import draw, matches
 from dreal_lib.diagnosis.embedding_cam import similarity_maps
-from dreal_lib.diagnosis.localization import LAYER, can_explain
+from dreal_lib.diagnosis.localization import LAYER, can_explain, find_layer, laid
 from dreal_lib.diagnosis.map_scores import energy
+from dreal_lib.diagnosis.receptive_fields import cells_of_layer
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import EmbeddingNet
 from dreal_lib.records.arrays import (
@@ -149,7 +150,8 @@ def heat_maps(
     )
     lists = np.zeros((*top.shape, *of_gallery.shape[1:]), dtype=np.float16)
     lists[top >= 0] = of_gallery.half().numpy()
-    settings = {"method": "gradcam", "layer": LAYER, "image_size": list(_size(gallery))}
+    cells = _cells(network, gallery)
+    settings = {"method": "gradcam", "layer": LAYER, "image_size": cells.size, **cells.settings()}
     return {
         QUERY_HEAT: of_query.half().numpy(),
         TOP_HEAT: lists,
@@ -157,9 +159,10 @@ def heat_maps(
     }
 
 
-def _size(batches: SplitBatches) -> tuple[int, int]:
+def _cells(network: EmbeddingNet, batches: SplitBatches) -> Cells:
     images, *_ = next(iter(batches.chosen([0])))
-    return tuple(images.shape[-2:])
+    device = next(network.parameters()).device
+    return cells_of_layer(network, find_layer(network, LAYER), images.to(device))
 
 
 def energy_on_masks(
@@ -180,7 +183,8 @@ def energy_on_masks(
     Raises:
         UserError: A mask that cannot be read.
     """
-    masks = read_masks(gallery.split, pairs[:, 1], _size(gallery))
+    cells = _cells(network, gallery)
+    masks = read_masks(gallery.split, pairs[:, 1], cells.size)
     if masks is None:
         return {}
     maps = similarity_maps(
@@ -189,7 +193,7 @@ def energy_on_masks(
         features.query[torch.from_numpy(pairs[:, 0])],
         torch.arange(len(pairs)),
     )
-    large = F.interpolate(maps.unsqueeze(1), masks.shape[-2:], mode="bilinear")[:, 0]
+    large = laid(maps, cells)
     return {
         PAIR_QUERY: pairs[:, 0].astype(np.int32),
         PAIR_GALLERY: pairs[:, 1].astype(np.int32),

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dreal_lib.actor_critic.agent import Step
-from dreal_lib.actor_critic.reward import predicted_right
 
 SATURATED_BELOW = 0.01  # a critique that its gates can move by less is called saturated
 ROUNDING = 1e-12  # of a mean square; a variance below it is rounding, not spread
@@ -45,7 +44,8 @@ class EpochMonitor:
         losses = torch.stack([value.detach().double() for value in values])
         counts = torch.stack([wrong.double(), torch.ones_like(wrong).double() * len(labels)])
         self.losses += torch.cat((losses * len(labels), counts))
-        right = predicted_right(step.logits, labels).double()
+        # Not by `step.logits`: rewards may come from another pass, and their parts must be theirs.
+        right = None if step.right is None else step.right.double()
         counts = step.reward_weights  # images left out by a reward_fraction count nothing
         for index, (name, unit) in enumerate(self.map_rewards.items()):
             if unit in step.rewards:

@@ -25,7 +25,7 @@ import torch
 from measuring import CUDA, operations, peak_bytes, ratios, seconds
 from torch import Tensor
 
-from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.agent import Agent, _Rewarded, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import intercepted
 from dreal_lib.actor_critic.counterfactual import observed
@@ -60,7 +60,7 @@ class PlainAgent(Agent):
                 without = self.actor(images)
             gain = relative_gain(logits, without, labels)
             rewards[unit] = torch.where(right, gain, -self.settings.gamma)
-        return rewards, None
+        return _Rewarded(rewards, None, right, None)
 
 
 class Bench:

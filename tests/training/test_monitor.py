@@ -31,6 +31,7 @@ def make_step(generator, count, classes=5, rewarded=("layer1.0", "layer2.0"), ze
         rewards=rewards,
         critiques={name: torch.randn(count, generator=generator) + zero for name in UNITS},
         sensitivities={n: torch.rand(count, generator=generator) * 0.03 for n in UNITS},
+        right=~wrong,
     )
     return step, labels
 
@@ -163,7 +164,7 @@ def row_of(critiques, rewards, right=None):
     count = len(critiques)
     right = torch.ones(count, dtype=torch.bool) if right is None else torch.tensor(right)
     zero = torch.tensor(0.0)
-    labels = (~right).long()  # class 0 is always predicted
+    labels = torch.zeros(count, dtype=torch.int64)
     logits = torch.tensor([[1.0, 0.0]]).expand(count, 2)
     monitor = EpochMonitor({"a": "a"}, "cpu")
     for part in torch.arange(count).split(7):  # as steps of an epoch
@@ -171,6 +172,7 @@ def row_of(critiques, rewards, right=None):
             "rewards": {"a": torch.as_tensor(rewards)[part]},
             "critiques": {"a": torch.as_tensor(critiques)[part]},
             "sensitivities": {"a": torch.ones(len(part))},
+            "right": right[part],
         }
         monitor.add(Step(zero, logits[part], zero, zero, zero, **values), labels[part])
     return monitor.block_rows()[0]
@@ -203,3 +205,25 @@ def test_a_perfect_critic_has_no_error():
     row = row_of(values, values)
     assert row["critique_rmse"] == pytest.approx(0, abs=1e-8)
     assert row["correlation"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("statistics", ["batch", "running"])
+def test_parts_are_those_of_the_pass_that_the_rewards_were_taken_from(make_agent, statistics):
+    """With running statistics another image may be right than in the main pass."""
+    agent, _, images, labels = make_agent(
+        "se_resnet26", reward_statistics=statistics, gamma=GAMMA, bypass_unit="map"
+    )
+    images, labels = torch.cat([images, images.flip(0) * 0.7]), torch.cat([labels, labels.flip(0)])
+    step = agent.training_step(images, labels, ["layer2.0"])
+    (rewards,) = step.rewards.values()
+    right = (rewards != -GAMMA).numpy()  # Eq. 1: -gamma, and nothing else gives just that
+    assert 0 < right.sum() < len(right)
+    in_main_pass = (step.logits.argmax(1) == labels).numpy()
+    assert (in_main_pass == right).all() == (statistics == "batch")
+    monitor = EpochMonitor({item.name: item.name for item in agent.maps}, "cpu")
+    monitor.add(step, labels)
+    (row,) = monitor.block_rows()
+    assert row["right_share"] == right.mean()
+    assert row["reward_right_mean"] == pytest.approx(rewards.numpy()[right].mean())
+    penalty = row["reward_mean"] - row["right_share"] * row["reward_right_mean"]
+    assert penalty == pytest.approx(-GAMMA * (1 - right.mean()))
