@@ -25,9 +25,9 @@ def training_transform(size: tuple[int, int], settings: RetrievalSettings) -> v2
     """Crop, flip, normalise, erase, in the paper's order; for uint8 images (3, H, W)."""
     resize = v2.Resize(list(size), antialias=True)
     if settings.crop == "pad":
-        # BoT pads the normalised image by 0, the mean; here the padding is the mean colour.
         mean = tuple(round(255 * value) for value in MEAN)
-        crop = [resize, v2.RandomCrop(list(size), padding=settings.crop_padding, fill=mean)]
+        fill = {"black": 0, "mean": mean}[settings.crop_fill]
+        crop = [resize, v2.RandomCrop(list(size), padding=settings.crop_padding, fill=fill)]
     else:
         larger = [math.ceil(side * ENLARGED) for side in size]
         enlarge = v2.Compose([v2.Resize(larger, antialias=True), v2.RandomCrop(list(size))])
@@ -42,7 +42,8 @@ def training_transform(size: tuple[int, int], settings: RetrievalSettings) -> v2
                 settings.erasing_probability,
                 (settings.erasing_smallest_area, settings.erasing_largest_area),
                 (settings.erasing_aspect, 1 / settings.erasing_aspect),
-                value=0,  # the mean colour, as the images are normalised
+                # The images are normalised: there 0 is the mean colour, and MEAN another one.
+                value={"mean_as_number": list(MEAN), "mean": 0}[settings.erasing_fill],
             ),
         ]
     )

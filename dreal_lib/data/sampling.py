@@ -17,14 +17,14 @@ def pk_batches(
     per_batch: int,
     per_identity: int,
     generator: torch.Generator,
-    draw: Literal["once", "exhaustive"] = "once",
+    draw: Literal["exhaustive", "once"] = "exhaustive",
 ) -> list[Tensor]:
     """The batches of one epoch, each (P * K,) indices, images of an identity side by side.
 
     A batch has P distinct identities with K images each; an image is repeated only where its
-    identity has fewer than K. With draw="once" each identity comes up at most once (the identities
-    that do not fill a last batch wait for another epoch); with "exhaustive" each comes up as often
-    as it has K images left (at least once), until fewer than P identities remain.
+    identity has fewer than K. With draw="exhaustive" each identity comes up as often as it has K
+    images left (at least once), until fewer than P identities remain; with "once" at most once
+    (the identities that do not fill a last batch wait for another epoch).
 
     Args:
         identities: Of the training images, (N,).

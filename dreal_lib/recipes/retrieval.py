@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 
 from dreal_lib.recipes.schema import Positive, Recipe
 from dreal_lib.recipes.task_facts import DataFacts, Metric, TaskFacts, declare
 from dreal_lib.settings.dreal import Settings
-from dreal_lib.settings.retrieval import RetrievalSettings
+from dreal_lib.settings.retrieval import BEFORE, RetrievalSettings
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,6 +35,16 @@ class RetrievalRecipe(Recipe):
     betas: tuple[Beta, Beta]
     evaluate_every: Positive
     retrieval: RetrievalSettings = RetrievalSettings()
+
+    @field_validator("retrieval", mode="before")
+    @classmethod
+    def _as_before(cls, value: Any) -> Any:
+        """Every profile names `BEFORE`'s settings, so what does not was recorded without them."""
+        return {**BEFORE, **value} if isinstance(value, dict) else value
+
+    @field_serializer("retrieval")
+    def _write_retrieval(self, value: RetrievalSettings) -> dict[str, Any]:
+        return value.recorded()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What the paper's second task leaves open (section 4.2), as named settings; defaults first.
 
-The defaults are the common ground of the peers' public code (BoT, "strong baseline"); where a peer
-differs, its way is the other choice.
+The defaults are the common ground of the peers' public code (BoT, "strong baseline", and
+torchreid); where a peer differs, its way is the other choice.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,6 +9,10 @@ from typing import Literal
 
 from dreal_lib.errors import UserError
 from dreal_lib.settings.dreal import refuse_unknown_choices
+
+# Settings that recipes of before do not name, with what was done then. Not written where they are
+# that, they leave the hash and the recorded settings of those runs what they were.
+BEFORE = {"crop_fill": "mean", "erasing_fill": "mean"}
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,17 @@ class RetrievalSettings:
         crop: Training images are resized, padded by `crop_padding` pixels and cut (BoT), or with
             probability 1/2 resized to 9/8 of the size and cut (torchreid, RGA).
         crop_padding: Pixels on each side.
+        crop_fill: Padding is black (peers pad before they normalise), or the mean colour.
         flip_probability: Of a mirrored training image; the paper's is 0.5.
         erasing_probability, erasing_smallest_area, erasing_largest_area, erasing_aspect: Random
             erasing: how often, shares of the image's area, least aspect ratio (its inverse is the
             largest).
-        draw: An epoch draws each identity once (46 steps on Market-1501), or as often as it has K
-            images left (exhaustive: at most 12,936 / 128 = 101 steps there; fewer, as last images
-            that do not make K are left out).
+        erasing_fill: Erased pixels, which are normalised by then, become the numbers of ImageNet's
+            mean, 0.485, 0.456 and 0.406 (BoT, torchreid): a colour lighter than the mean; or 0, the
+            mean colour itself (RGA).
+        draw: An epoch draws each identity as often as it has K images left (exhaustive; BoT,
+            torchreid: at most 12,936 / 128 = 101 steps on Market-1501; fewer, as last images that
+            do not make K are left out), or once (RGA: 46 steps there).
         mirrored: At test the feature is the mean over the image and its mirror (the paper's), or of
             the image alone.
 
@@ -53,12 +61,14 @@ class RetrievalSettings:
     classifier_bias: Literal["off", "on"] = "off"
     crop: Literal["pad", "enlarge"] = "pad"
     crop_padding: int = 10
+    crop_fill: Literal["black", "mean"] = "black"
     flip_probability: float = 0.5
     erasing_probability: float = 0.5
     erasing_smallest_area: float = 0.02
     erasing_largest_area: float = 0.4
     erasing_aspect: float = 0.3
-    draw: Literal["once", "exhaustive"] = "once"
+    erasing_fill: Literal["mean_as_number", "mean"] = "mean_as_number"
+    draw: Literal["exhaustive", "once"] = "exhaustive"
     mirrored: Literal["mean", "off"] = "mean"
 
     def __post_init__(self):
@@ -80,3 +90,8 @@ class RetrievalSettings:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+    def recorded(self) -> dict[str, object]:
+        """As a recipe writes them: without those of `BEFORE` that are as they were before."""
+        unchanged = [name for name, value in BEFORE.items() if getattr(self, name) == value]
+        return {name: value for name, value in asdict(self).items() if name not in unchanged}

@@ -165,11 +165,14 @@ def command_of(
     repeatable: bool = False,
     sync_bn: bool = False,
     decode: str = "workers",
+    threads: int | None = None,
 ) -> str:
     """The command that makes a run, with DATA for the data root (no path of any machine).
 
     Args:
         recipe, seed, repeatable, sync_bn, decode: As for `dreal_lib.training.runs.run`.
+        threads: Of the CPU; sums are rounded in another order by another number, and training
+            makes much of little. None names none.
     """
     parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
     if recipe.variant not in (None, *variant_names()):
@@ -180,7 +183,8 @@ def command_of(
     parts += ["--deterministic"] if repeatable else []
     parts += ["--sync-bn"] if sync_bn else []
     parts += ["--decode", decode] if decode != "workers" else []  # its pixels may round otherwise
-    return shlex.join([*parts, "--seed", str(seed), "--data", "DATA"])
+    counted = ["--threads", str(threads)] if threads else []
+    return shlex.join([*parts, "--seed", str(seed), *counted, "--data", "DATA"])
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -100,8 +100,9 @@ def run(
             `partial_root(records_root)` if an epoch was judged.
     """
     device, resumes = device or choose_device(), has_checkpoint(folder)
-    command = command_of(recipe, seed, repeatable, sync_bn, decode)
-    origin = Origin(command, environment_facts(device, world_size=distributed.world_size()))
+    environment = environment_facts(device, world_size=distributed.world_size())
+    command = command_of(recipe, seed, repeatable, sync_bn, decode, environment.threads)
+    origin = Origin(command, environment)
     if decode not in DECODERS:
         raise unknown_choice("decoder", decode, DECODERS)
     opened = recipe.without_initial_weights() if resumes else recipe

@@ -82,11 +82,15 @@ def test_images_are_resized_to_the_size_and_normalised():
     assert many({"crop": "enlarge"}, image, 3).shape == (3, 3, *SIZE)
 
 
-def test_images_are_padded_by_the_mean_colour_and_cut():
+@pytest.mark.parametrize("fill", ["black", "mean"])
+def test_images_are_padded_and_cut(fill):
     """Every cut is the padded image's at one of the places, and every place comes up."""
     image = pixels(*SIZE)
-    framed = torch.nn.functional.pad(normalised(image), (2, 2, 2, 2))  # by 0, the mean colour
-    found = many(PLAIN | {"crop_padding": 2}, image, 300)
+    framed = {
+        "black": normalised(torch.nn.functional.pad(image.float(), (2, 2, 2, 2))),
+        "mean": torch.nn.functional.pad(normalised(image), (2, 2, 2, 2)),
+    }[fill]
+    found = many(PLAIN | {"crop_padding": 2, "crop_fill": fill}, image, 300)
     places = {
         (y, x): framed[:, y : y + SIZE[0], x : x + SIZE[1]] for y in range(5) for x in range(5)
     }
@@ -126,17 +130,26 @@ def test_images_are_mirrored_as_often_as_set(probability):
     assert share == pytest.approx(probability, abs=0.1 * (0 < probability < 1))
 
 
+FILLS = {"mean_as_number": torch.tensor([0.485, 0.456, 0.406]), "mean": torch.zeros(3)}
+
+
 def erased(settings, size=(96, 48), count=300):
     """Masks (N, H, W) of what was erased from a white image."""
     white = torch.full((3, *size), 255, dtype=torch.uint8)
     found = many(PLAIN | settings, white, count, size)
     full = normalised(torch.full((3, 1, 1), 255.0))
-    mask = (found == 0).all(1)
+    fill = FILLS[settings.get("erasing_fill", "mean_as_number")].view(3, 1, 1)
+    mask = (found == fill).all(1)
     assert torch.where(mask[:, None], full, found).allclose(full)  # all else as it was
     return mask
 
 
-def test_erased_pixels_are_the_mean_colour_in_boxes_of_the_set_areas():
+@pytest.mark.parametrize("fill", FILLS)
+def test_erased_pixels_are_the_fill_as_the_network_sees_it(fill):
+    assert erased({"erasing_probability": 1.0, "erasing_fill": fill}, count=20).any((1, 2)).all()
+
+
+def test_boxes_of_the_set_areas_are_erased():
     bounds = {"erasing_smallest_area": 0.1, "erasing_largest_area": 0.3, "erasing_aspect": 0.5}
     mask = erased({"erasing_probability": 1.0, **bounds})
     areas = mask.float().mean((1, 2))
@@ -164,6 +177,8 @@ def test_the_defaults_are_the_protocols():
     assert list(steps) == [*kinds, v2.RandomErasing]  # in the order of the paper
     pad, flip, erasing = (steps[k] for k in (v2.RandomCrop, kinds[2], v2.RandomErasing))
     assert pad.padding in (10, [10, 10, 10, 10])
+    assert pad.fill == 0
+    assert list(erasing.value) == [0.485, 0.456, 0.406]
     assert (flip.p, erasing.p, tuple(erasing.scale)) == (0.5, 0.5, (0.02, 0.4))
     assert tuple(erasing.ratio) == pytest.approx((0.3, 1 / 0.3))
 

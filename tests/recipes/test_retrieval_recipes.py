@@ -18,12 +18,14 @@ from dreal_lib.recipes import (
     task_of,
     variant_names,
 )
+from dreal_lib.records import find_records
 from dreal_lib.settings.dreal import Settings
 from dreal_lib.settings.retrieval import RetrievalSettings
 from dreal_lib.training.runs import command_of
 
 ROWS = [f"table_2/resnet50_{method}" for method in ("attention", "baseline", "reinforced")]
 ROW = "table_2/resnet50_reinforced"
+RECORDS = FOLDER.parents[1] / "book" / "records"
 VARIANTS = [None, *variant_names("retrieval")]
 
 
@@ -78,6 +80,7 @@ def test_the_paper_profile_is_what_the_paper_says(name):
     assert recipe.batch_size == 128
     assert recipe.size == (384, 128)
     assert recipe.retrieval == RetrievalSettings()
+    assert (recipe.retrieval.draw, recipe.retrieval.crop_fill) == ("exhaustive", "black")
     assert (recipe.retrieval.margin, recipe.retrieval.smoothing) == (0.5, 0.1)
     assert (recipe.retrieval.flip_probability, recipe.retrieval.mirrored) == (0.5, "mean")
     assert recipe.retrieval.metric == "cosine"
@@ -101,8 +104,25 @@ def test_the_papers_recipe_on_other_sets_differs_in_the_set_alone(variant, datas
     assert market.model_dump(**own) == other.model_dump(**own)
 
 
-def test_letters_are_never_mirrored():
-    settings = load_recipe(ROW, "desktop", "omniglot").retrieval
+@pytest.mark.parametrize(
+    "scale", [("smoke", None), ("desktop", "omniglot"), ("desktop", "grocery")]
+)
+def test_recorded_rows_remain_what_they_were(scale):
+    """Their records' hash and settings are those of today's recipe, and so are those read back."""
+    for name in ROWS:
+        recipe = load_recipe(name, *scale)
+        own = {"exclude": {"variant", "overrides"}}
+        for stored in find_records(RECORDS, profile=scale[0], variant=scale[1]):
+            if stored.record.recipe == name:
+                again = RetrievalRecipe(**stored.record.settings)
+                assert recipe.hash == again.hash == stored.record.recipe_hash
+                assert recipe.model_dump(**own) == again.model_dump(**own)
+                assert again.retrieval == recipe.retrieval
+
+
+@pytest.mark.parametrize("variant", ["omniglot", "omniglot_long"])
+def test_letters_are_never_mirrored(variant):
+    settings = load_recipe(ROW, "desktop", variant).retrieval
     assert (settings.flip_probability, settings.mirrored) == (0.0, "off")
 
 
@@ -129,7 +149,7 @@ def test_the_header_of_a_file_says_what_it_is_for(path):
         ({"overrides": {"retrieval": 3}}, ("needs names and values; got 3",)),
         ({"overrides": {"momentum": 0.9}}, ("recipe key 'momentum'", "betas")),
         ({"overrides": {"batch_size": 8}}, ("recipe key 'batch_size'", "identities_per_batch")),
-        ({"overrides": {"retrieval.draw": "twice"}}, ("retrieval.draw", "'once' or 'exhaustive'")),
+        ({"overrides": {"retrieval.draw": "twice"}}, ("retrieval.draw", "'exhaustive' or 'once'")),
         ({"overrides": {"retrieval.margin": -1}}, ("margin must be at least 0",)),
         ({"overrides": {"retrieval.crop_padding": 2.5}}, ("retrieval.crop_padding",)),
         ({"overrides": {"retrieval.margin": "wide"}}, ("retrieval.margin", "'wide'")),
@@ -203,6 +223,8 @@ CHANGES = {
     "retrieval.erasing_smallest_area": 0.1,
     "retrieval.erasing_largest_area": 0.33,
     "retrieval.erasing_aspect": 0.55,
+    "retrieval.crop_fill": "black",  # of a profile whose records have the other
+    "retrieval.erasing_fill": "mean_as_number",
     "retrieval.draw": OTHER_DRAW,
     "retrieval.mirrored": "off",
 }
@@ -262,3 +284,4 @@ def test_the_command_names_what_was_asked_for(variant):
     expected = f"dreal train {ROW} --profile desktop "
     expected += f"--variant {variant} " if variant else ""
     assert command_of(recipe, 3) == f"{expected}--seed 3 --data DATA"
+    assert command_of(recipe, 3, threads=1) == f"{expected}--seed 3 --threads 1 --data DATA"

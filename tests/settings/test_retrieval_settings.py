@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dreal_lib.errors import UserError
-from dreal_lib.settings.retrieval import RetrievalSettings
+from dreal_lib.settings.retrieval import BEFORE, RetrievalSettings
 
 CHOICES = {
     "smoothing_over": ("all", "others"),
@@ -17,7 +17,9 @@ CHOICES = {
     "neck_bias": ("frozen", "learned"),
     "classifier_bias": ("off", "on"),
     "crop": ("pad", "enlarge"),
-    "draw": ("once", "exhaustive"),
+    "crop_fill": ("black", "mean"),
+    "erasing_fill": ("mean_as_number", "mean"),
+    "draw": ("exhaustive", "once"),
     "mirrored": ("mean", "off"),
 }
 # The paper's margin, smoothing and flips; the rest as the peers' public code has it.
@@ -31,6 +33,13 @@ NUMBERS = {
     "erasing_largest_area": 0.4,
     "erasing_aspect": 0.3,
 }
+
+
+def test_what_recipes_of_before_did_not_name_is_written_where_it_differs_alone():
+    assert {"crop_fill", "erasing_fill"} <= set(RetrievalSettings().recorded())
+    before = RetrievalSettings(**BEFORE)
+    assert before.as_dict() == {**before.recorded(), **BEFORE}
+    assert not BEFORE.keys() & before.recorded().keys()
 
 
 def test_the_first_choice_is_the_default():

@@ -21,7 +21,11 @@ STEPS = (("baseline", "attention"), ("attention", "reinforced"))
 # The data sets of each profile, by variant: a table has rows for them, run or not.
 SETS: dict[str, dict[str | None, str]] = {
     "smoke": {None: "rendered figures"},
-    "desktop": {"omniglot": "Omniglot", "grocery": "Grocery Store"},
+    "desktop": {
+        "omniglot_long": "Omniglot, 1,920 steps",
+        "omniglot": "Omniglot, 270 steps",
+        "grocery": "Grocery Store",
+    },
     "paper": {
         None: "Market-1501",
         "dukemtmc": "DukeMTMC-reID",
