@@ -6,8 +6,6 @@ writes `seed<k>.audit.npz` with the arrays of each checkpoint, named "<epoch>/<n
 test images, spread evenly over the set. The state of epoch 0 is made again from the seed.
 """
 
-import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +17,12 @@ from dreal_lib.diagnosis.critic_audit import critic_audit
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import ClassificationRecipe
 from dreal_lib.records import write_figure_data
+from dreal_lib.records.audits import AUDITED, audit_path, weights_of
 from dreal_lib.tasks.classification import create_learner, open_batches
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights
 from dreal_lib.training.run_folder import CHECKPOINT, kept_checkpoints
 
 IMAGES = 256
-_OF = "run/weights_sha256"  # beside the arrays of the checkpoints
-
-
-def audit_path(record: Path | str) -> Path:
-    """Where the audit of the run with this record lies, e.g. `seed0.audit.npz`."""
-    record = Path(record)
-    return record.with_name(f"{record.stem}.audit.npz")
 
 
 def audit_run(
@@ -75,7 +67,7 @@ def audit_run(
     places = np.linspace(0, len(listed.val), images, endpoint=False).astype(np.int64)
     batches = list(val.chosen(np.unique(places)).epoch())
     pictures, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    arrays: dict[str, np.ndarray] = {_OF: np.array(_weights_of(Path(record)))}
+    arrays: dict[str, np.ndarray] = {AUDITED: np.array(weights_of(record))}
     for epoch in (0, *sorted(checkpoints)):
         agent = create_learner(recipe, len(listed.classes), device, seed)
         if epoch:
@@ -85,43 +77,6 @@ def audit_run(
     path = audit_path(record)
     write_figure_data(path, arrays)
     return path
-
-
-def read_audit(record: Path | str) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of a run's audit (`CriticAudit`) by checkpoint, "0" to its last epoch.
-
-    Args:
-        record: The run's record, beside which the audit lies.
-
-    Returns:
-        Empty if the run was not audited.
-
-    Raises:
-        UserError: The audit is damaged, or of a run with other weights.
-    """
-    record, path = Path(record), audit_path(record)
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"the audit {path} cannot be read ({error}); make it again") from None
-    if str(arrays.pop(_OF, "")) != _weights_of(record):
-        raise UserError(f"the audit {path} is not of this run; make it again from its checkpoints")
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        epoch, _, name = name.partition("/")
-        found.setdefault(epoch, {})[name] = array
-    return found
-
-
-def _weights_of(record: Path) -> str:
-    """SHA-256 of the weights that a run ended with: the audit's tie to its record."""
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["weights_sha256"])
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"no record of a finished run lies at {record}; train it first") from None
 
 
 def _single(array: np.ndarray) -> np.ndarray:

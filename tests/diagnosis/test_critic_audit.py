@@ -16,9 +16,10 @@ from dreal_lib.actor_critic.oracle import oracle_gradients
 from dreal_lib.diagnosis import critic_audit as audits
 from dreal_lib.diagnosis.critic_audit import critic_audit
 from dreal_lib.errors import UserError
+from dreal_lib.records.audits import read_audit
 from dreal_lib.runtime.modes import evaluation_mode
 from dreal_lib.training import runs
-from dreal_lib.training.run_audit import audit_run, read_audit
+from dreal_lib.training.run_audit import audit_run
 from dreal_lib.training.trainer import Pace
 
 NETWORKS = ("se_resnet26", "cbam_resnet26", "srm_resnet26")
