@@ -51,10 +51,10 @@ view.say(audits.alignment_sentences(found) if len(found) else "No run was audite
 #
 # $$R = 1 - \frac{\bar p}{p}.$$
 #
-# 1. $\bar p$ depends on $A$ through $m$ alone. With $c = \frac{1}{S}\,\partial\log\bar p/\partial m$
+# 1. $\bar p$ depends on $A$ through $m$ alone. With $c = \frac1S\,\partial\log\bar p/\partial m$
 #    thus $\partial\log\bar p/\partial A = c\,\mathbf 1$, a common shift of all entries.
-# 2. By the quotient rule,
-#    $\partial R/\partial A = (\bar p/p)\,(\partial\log p/\partial A - \partial\log\bar p/\partial A)$.
+# 2. By the quotient rule, $\partial R/\partial A$ is $\bar p/p$ times
+#    $\partial\log p/\partial A - \partial\log\bar p/\partial A$.
 # 3. Together:
 #
 # $$\frac{\partial R}{\partial A}
