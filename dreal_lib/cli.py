@@ -101,6 +101,11 @@ Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.",
 CheckpointMinutes = Annotated[
     float, typer.Option(help="Between checkpoints in an epoch; 0: at its end alone.", min=0)
 ]
+KeepEpoch = Annotated[
+    list[int] | None,
+    typer.Option(help="Keep the checkpoint after this epoch, too; may be repeated.", min=1),
+]
+Records = Annotated[Path, typer.Option(help="Where records are.")]
 Deterministic = Annotated[
     bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
 ]
@@ -124,6 +129,7 @@ def train(
     threads: Threads = 0,
     max_minutes: MaxMinutes = None,
     checkpoint_minutes: CheckpointMinutes = 10.0,
+    keep_epoch: KeepEpoch = None,
     deterministic: Deterministic = False,
     sync_bn: SyncBN = False,
 ) -> None:
@@ -166,13 +172,51 @@ def train(
             cache=cache,
             workers=workers,
             decode=decode,
-            pace=Pace(checkpoint_minutes, deadline),
+            pace=Pace(checkpoint_minutes, deadline, tuple(keep_epoch or ())),
             repeatable=deterministic,
             sync_bn=sync_bn,
             listener=display.update,
             note=display.note,
         )
         display.note(f"record: {path}")
+
+
+@app.command()
+def audit_critics(
+    recipe: Annotated[str, typer.Argument(help="A reinforced row whose run is finished.")],
+    data: Data,
+    profile: Profile = "smoke",
+    variant: Variant = None,
+    overrides: Set = None,
+    seed: Seed = 0,
+    run: RunFolder = None,
+    records: Records = Path("build/records"),
+    images: Annotated[int, typer.Option(help="How many test images.", min=2)] = 256,
+    device: Device = "auto",
+    cache: Cache = Path("build/cache"),
+    threads: Threads = 0,
+) -> None:
+    """Compare what a run's critics teach with what the reward would, at each checkpoint kept.
+
+    Example:
+
+      dreal audit-critics evidence/se_resnet38_reinforced --profile desktop --variant evidence
+      --data DATA
+    """
+    import torch
+
+    from dreal_lib.recipes import load_recipe, parse_overrides
+    from dreal_lib.records import record_path
+    from dreal_lib.training import runs
+    from dreal_lib.training.run_audit import audit_run
+
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
+    folder, place = run or runs.folder_of(chosen, seed), runs.choose_device(device)
+    record = record_path(records, chosen.profile, chosen.variant, chosen.name, seed)
+    given = {"images": images, "cache": cache, "device": place}
+    typer.echo(f"audit: {audit_run(chosen, seed, data, folder, record, **given)}")
 
 
 @app.command()

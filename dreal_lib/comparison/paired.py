@@ -64,10 +64,11 @@ def paired_difference(
         reinforced: Value by seed.
     """
     seeds = sorted(baseline.keys() & reinforced.keys())
-    return _difference([reinforced[seed] - baseline[seed] for seed in seeds])
+    return difference_of([reinforced[seed] - baseline[seed] for seed in seeds])
 
 
-def _difference(differences: Sequence[float]) -> Difference | None:
+def difference_of(differences: Sequence[float]) -> Difference | None:
+    """Mean of paired differences with its interval; None of none."""
     summary = summarise(differences)
     if summary is None:
         return None
@@ -82,14 +83,14 @@ def _t_quantile(degrees_of_freedom: int) -> float:
     """t with P(|T| <= t) = CONFIDENCE, by halving the angle's interval."""
     low, high = 0.0, math.pi / 2
     while low < (middle := (low + high) / 2) < high:
-        if _probability_within(middle, degrees_of_freedom) < CONFIDENCE:
+        if probability_within(middle, degrees_of_freedom) < CONFIDENCE:
             low = middle
         else:
             high = middle
     return math.sqrt(degrees_of_freedom) * math.tan(high)
 
 
-def _probability_within(angle: float, degrees_of_freedom: int) -> float:
+def probability_within(angle: float, degrees_of_freedom: int) -> float:
     """P(|T| <= sqrt(n) tan(angle)), exact (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
     odd, total = degrees_of_freedom % 2, 0.0
     term = math.cos(angle) ** odd

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dreal_lib.comparison.paired import Difference, Summary, _difference, summarise
+from dreal_lib.comparison.paired import Difference, Summary, difference_of, summarise
 from dreal_lib.errors import UserError
 from dreal_lib.records import Epoch, Record, StoredRecord, scale_name
 
@@ -77,7 +77,7 @@ class NetworkComparison:
 
     def difference(self, metric: str, epoch: Epoch = "last") -> Difference | None:
         """The paired difference, or None where the two cannot be paired."""
-        return _difference(list(self.differences(metric, epoch).values()))
+        return difference_of(list(self.differences(metric, epoch).values()))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ScaleComparison:
         if not by_network:
             return None
         seeds = sorted(set.intersection(*(set(differences) for differences in by_network)))
-        return _difference(
+        return difference_of(
             [statistics.fmean(differences[seed] for differences in by_network) for seed in seeds]
         )
 

@@ -12,10 +12,12 @@ class Pace:
     Attributes:
         checkpoint_minutes: Time between checkpoints within an epoch; 0: at its end alone.
         deadline: When the run shall have stopped, as `time.time()` counts; None: never.
+        keep_epochs: After so many epochs a copy of the checkpoint is kept (`kept_checkpoints`).
     """
 
     checkpoint_minutes: float = 10.0
     deadline: float | None = None
+    keep_epochs: tuple[int, ...] = ()
 
 
 AS_DEFAULT = Pace()

@@ -8,6 +8,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
 WEIGHTS = "weights.safetensors"
 _NEXT = "checkpoint.next.safetensors"  # complete, not yet in its place
+_KEPT = "epoch{}.safetensors"
 _DAMAGED = "checkpoint.damaged.safetensors"  # refused; kept for whoever wants to look
 _LOCK = "run.lock"
 # What CIFS, WSL and the like answer to fsync of a folder; the checkpoint itself is whole.
@@ -74,6 +77,26 @@ def save_last(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -
     digest = save_checkpoint(folder / _NEXT, tensors, facts)
     _put_in_place(folder)
     return digest
+
+
+def keep_last(folder: Path, epoch: int) -> None:
+    """Keeps a copy of the last checkpoint, written after this many epochs, under a name of its own.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    beside = folder / f".{_KEPT.format(epoch)}.tmp"
+    try:
+        shutil.copyfile(folder / CHECKPOINT, beside)
+        os.replace(beside, folder / _KEPT.format(epoch))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def kept_checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints that `keep_last` has kept in a folder, by epoch."""
+    found = {path: re.fullmatch(_KEPT.format(r"(\d+)"), path.name) for path in folder.glob("*")}
+    return {int(name[1]): path for path, name in sorted(found.items()) if name}
 
 
 def load_last(

@@ -29,7 +29,7 @@ from dreal_lib.training.monitor import EpochMonitor
 from dreal_lib.training.optimization import create_optimizer, set_learning_rate
 from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace, Progress
 from dreal_lib.training.run_folder import CHECKPOINT as CHECKPOINT
-from dreal_lib.training.run_folder import load_last, save_last
+from dreal_lib.training.run_folder import keep_last, load_last, save_last
 
 
 class Trainer:
@@ -126,6 +126,8 @@ class Trainer:
         progress.epoch, progress.step = progress.epoch + 1, 0
         row = self._keep_rows(rate, dict.fromkeys(self.facts.metric_names, math.nan) | found)
         self.save()
+        if progress.epoch in self.pace.keep_epochs and distributed.rank() == 0:
+            keep_last(self.folder, progress.epoch)
         self.listener(progress, len(self.train_batches), row)
 
     def _stop_if_asked(self, saved: bool) -> None:

@@ -1,6 +1,8 @@
 """The audit of the gradient: planted critics, a slow reference, and known limits of its numbers."""
 
 import copy
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,15 +11,16 @@ from slow_reference import HandNorm, forward, probabilities
 from tiny_images import tiny_recipe, write_tiny_set
 from torch import nn
 
-from dreal_lib import records
 from dreal_lib.actor_critic.counterfactual import observed
 from dreal_lib.actor_critic.oracle import oracle_gradients
 from dreal_lib.diagnosis import critic_audit as audits
 from dreal_lib.diagnosis.critic_audit import critic_audit
 from dreal_lib.errors import UserError
+from dreal_lib.records.audits import read_audit
 from dreal_lib.runtime.modes import evaluation_mode
 from dreal_lib.training import runs
 from dreal_lib.training.run_audit import audit_run
+from dreal_lib.training.trainer import Pace
 
 NETWORKS = ("se_resnet26", "cbam_resnet26", "srm_resnet26")
 
@@ -274,20 +277,27 @@ def test_a_runs_checkpoints_are_audited_beside_its_record(tmp_path):
     data, recipe = write_tiny_set(tmp_path / "tiny"), tiny_recipe(depths={50: 26})
     record = runs.run(
         recipe, data, tmp_path / "run", tmp_path / "records", device=torch.device("cpu"),
-        cache=tmp_path / "cache", workers=0,
+        cache=tmp_path / "cache", workers=0, pace=Pace(keep_epochs=(1,)),
     )  # fmt: skip
-    last = {2: tmp_path / "run" / "checkpoint.safetensors"}
+    run = tmp_path / "run"
     given = {"images": 8, "cache": tmp_path / "cache"}
-    path = audit_run(recipe, 0, data, last, record, **given)
+    path = audit_run(recipe, 0, data, run, record, **given)
     assert path == record.with_name("seed0.audit.npz")
     with np.load(path, allow_pickle=False) as arrays:
-        assert {name.split("/")[0] for name in arrays.files} == {"0", "2"}
+        assert {name.split("/")[0] for name in arrays.files} == {"0", "1", "2", "run"}
         assert arrays["2/critiques"].shape == arrays["0/rewards"].shape == (8, 8)
-        assert not np.array_equal(arrays["0/critiques"], arrays["2/critiques"])
-    records.read_record(record)
+        for one, other in (("0", "1"), ("1", "2")):
+            assert not np.array_equal(arrays[f"{one}/critiques"], arrays[f"{other}/critiques"])
+    assert read_audit(record)["2"]["critiques"].shape == (8, 8)
+    record.with_name("seed1.audit.npz").write_bytes(path.read_bytes())
+    other = json.loads(record.read_text()) | {"weights_sha256": "0" * 64}
+    record.with_name("seed1.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="is not of this run"):
+        read_audit(record.with_name("seed1.json"))
     with pytest.raises(UserError, match="has the seed 0 instead of 1"):
-        audit_run(recipe, 1, data, last, record, **given)
-    with pytest.raises(UserError, match="has the epoch 2 instead of 1"):
-        audit_run(recipe, 0, data, {1: last[2]}, record, **given)
+        audit_run(recipe, 1, data, run, record, **given)
     with pytest.raises(UserError, match="no critics to audit"):
-        audit_run(tiny_recipe("se_resnet50_baseline"), 0, data, last, record, **given)
+        audit_run(tiny_recipe("se_resnet50_baseline"), 0, data, run, record, **given)
+    shutil.copyfile(run / "epoch1.safetensors", run / "checkpoint.safetensors")
+    with pytest.raises(UserError, match="has the epoch 1 instead of 2"):
+        audit_run(recipe, 0, data, run, record, **given)

@@ -85,6 +85,7 @@ class Specification:
 _PAIR = ("table_1/{network}_baseline", "table_1/{network}_reinforced")
 _NETWORK: Mapping[str, object] = {**RUNS, "network": "se_resnet50"}
 _DISTRIBUTIONS = {**_NETWORK, "shade": "variance", "shown_seed": "first"}
+_EVIDENCE = {"desktop": "evidence"}
 _PICTURES = {**_NETWORK, "profile": "smoke"}  # pictures of the smoke runs may be shown
 
 PAGES: dict[str, Specification] = {
@@ -117,6 +118,14 @@ PAGES: dict[str, Specification] = {
         Specification(
             "ablations", rows=("ablations/*",), beside=("table_1/*_resnet50_reinforced",)
         ),
+        Specification("evidence", rows=("evidence/*",), variants=_EVIDENCE),
+        Specification(
+            "critic_gradient",
+            rows=("evidence/*_reinforced", "evidence/se_resnet38_cells16"),
+            variants=_EVIDENCE,
+            files=("book/records/*/evidence/*/*.audit.npz",),
+        ),
+        Specification("dead_critics", rows=("evidence/se_resnet38_*",), variants=_EVIDENCE),
         Specification("table_2", rows=("table_2/*",), task="retrieval", variants=None),
         Specification(
             "retrieval",
