@@ -11,7 +11,7 @@ import numpy as np
 
 from dreal_lib.errors import UserError
 
-AUDITED = "run/weights_sha256"  # beside the arrays of the checkpoints
+AUDITED = "run/checkpoint_sha256"  # beside the arrays of the checkpoints
 
 
 def audit_path(record: Path | str) -> Path:
@@ -56,6 +56,6 @@ def weights_of(record: Path | str) -> str:
         UserError: No record of a finished run.
     """
     try:
-        return str(json.loads(Path(record).read_text(encoding="utf-8"))["weights_sha256"])
+        return str(json.loads(Path(record).read_text(encoding="utf-8"))["checkpoint_sha256"])
     except (OSError, ValueError, KeyError):
         raise UserError(f"no record of a finished run lies at {record}; train it first") from None

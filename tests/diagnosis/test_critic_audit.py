@@ -290,7 +290,7 @@ def test_a_runs_checkpoints_are_audited_beside_its_record(tmp_path):
             assert not np.array_equal(arrays[f"{one}/critiques"], arrays[f"{other}/critiques"])
     assert read_audit(record)["2"]["critiques"].shape == (8, 8)
     record.with_name("seed1.audit.npz").write_bytes(path.read_bytes())
-    other = json.loads(record.read_text()) | {"weights_sha256": "0" * 64}
+    other = json.loads(record.read_text()) | {"checkpoint_sha256": "0" * 64}
     record.with_name("seed1.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match="is not of this run"):
         read_audit(record.with_name("seed1.json"))
