@@ -63,6 +63,14 @@ class Grid:
     rule: str
     source: str
 
+    @property
+    def titles(self) -> str:
+        """The classes of the images, by group."""
+        return "; ".join(
+            f"{name}: {', '.join(item.title for item in shown) or 'none'}"
+            for name, shown in self.groups.items()
+        )
+
 
 def outcome_groups(pair: Pair) -> Groups:
     """Validation images by who predicts them right, each (N,) bool; wrong in both is no group."""
@@ -189,17 +197,6 @@ def choice_sentences(grid: Grid | None) -> list[str]:
         return ["There are no maps to choose images for."]
     empty = [f"No image is {name}." for name, shown in grid.groups.items() if not shown]
     return [grid.rule, grid.source, *empty]
-
-
-def alt_text(grid: Grid | None) -> str:
-    """The figure for who does not see it; empty without one."""
-    if grid is None:
-        return ""
-    groups = "; ".join(
-        f"{name}: {', '.join(item.title for item in shown) or 'none'}"
-        for name, shown in grid.groups.items()
-    )
-    return f"Heat maps in pairs, baseline above and reinforced below. {groups}."
 
 
 def of_grid(grid: Grid) -> pd.DataFrame:

@@ -262,27 +262,6 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures
     )
 
 
-def caption(shown: Shown) -> str:
-    """The caption of one query's figure."""
-    return (
-        f"A query {shown.answered}, and the {len(shown.strips[0].top)} gallery images "
-        "nearest to it, by network. Framed solid with a tick: the same identity; dashed with a "
-        "cross: another. The number is the cosine similarity, c the camera. Below each image its "
-        "Grad-CAM heat map for the similarity to the query; below the query that for the "
-        "similarity to the image ranked first."
-    )
-
-
-def alt_text(shown: Shown) -> str:
-    """The figure for who does not see it."""
-    lists = "; ".join(
-        f"{LABELS[strip.method]}: "
-        + ", ".join("right" if panel.right else "wrong" for panel in strip.top)
-        for strip in shown.strips
-    )
-    return f"Rows of images with heat maps for a query {shown.answered}. Ranked {lists}."
-
-
 def lists_table(lists: Lists) -> Table:
     """The numbers of the queries shown."""
     rows: list[tuple[Cell, ...]] = [

@@ -1,6 +1,6 @@
 """Figures of attention maps: Figs. 2 and 3, spatial maps, and measures by block.
 
-Drawn from `channel_attention` and `spatial_attention`; colours and style are those of `figures`.
+Drawn from `loaded` and `spatial`; colours and style are those of `book.companion.drawing`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from book.companion.attention_maps.changes import MEASURES
 from book.companion.attention_maps.loaded import Attention, MapStatistics, Shown
 from book.companion.attention_maps.measures import measure
-from book.companion.attention_maps.spatial import REWARD_MEASURES, Rewards
+from book.companion.attention_maps.spatial import REWARD_MEASURES
 from book.companion.drawing import (
     FAINT,
     INK,
@@ -267,9 +267,9 @@ def attention_by_block(attention: Attention) -> Figure:
     return measures_by_block(measure(attention), labels, levels)
 
 
-def rewards_by_block(rewards: Rewards) -> Figure:
+def rewards_by_block(rewards: pd.DataFrame) -> Figure:
     """`measures_by_block` of the mean bypass reward, and of the shares helped and hurt."""
-    return measures_by_block(rewards.frame, REWARD_MEASURES, {"reward": 0.0})
+    return measures_by_block(rewards, REWARD_MEASURES, {"reward": 0.0})
 
 
 def _dots(

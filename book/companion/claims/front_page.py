@@ -14,13 +14,16 @@ from book.companion.drawing import to_svg
 from book.companion.pages.page import Page
 from book.companion.results.table_1 import mean_sentence
 from book.companion.schematic import figure
-from book.companion.schematic import text as schematic_text
 from book.companion.schematic.plan import describe
 from book.companion.text.tables import Marked
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import StoredRecord
 
 NETWORK = "se_resnet50"  # the paper's own example, Fig. 1
+ALT = (
+    "Flow chart of two blocks of SE-ResNet-50. In each, attention is made from the block's "
+    "features and multiplied by them; a critic runs from block to block and judges the attention."
+)
 QUOTED = (  # statements whose lines the front page shows
     "operations",
     "training-cost",
@@ -122,7 +125,7 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     origin = runs[0].origin if runs else "computed"
     entries = {entry.statement.id: entry for entry in board}
     kept: dict[str, Picture | Line] = {
-        "schematic": Picture(to_svg(figure.method(plan)), schematic_text.alt_text(plan)),
+        "schematic": Picture(to_svg(figure.method(plan)), ALT),
         "tally": Line(tally_sentence(board)),
         **{n: Line(str(Marked(said, origin))) for n, said in learned(view.comparison).items()},
         **{name: line_of(entries[name], view.stored) for name in QUOTED},

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from book.companion.attended.scores import ScoreComparison, compare_scores, load_pairs
@@ -18,7 +17,7 @@ from book.companion.attention_maps.changes import by_seed, by_stage, change
 from book.companion.attention_maps.loaded import Attention, load
 from book.companion.attention_maps.measures import measure
 from book.companion.claims.row_sums import printed_of, terms_of
-from book.companion.critics.curves import CurveSummary, critics_by_silence, summarise_runs
+from book.companion.critics.curves import summarise_runs
 from book.companion.papers.names import STAGES, last_of_stages, stage_name
 from book.companion.results import ablations, retrieval_rows, table_1, table_3
 from book.companion.text.tables import defined
@@ -221,10 +220,10 @@ def of_stages(scale: Scale, *, network: str, column: str) -> Measured | None:
 
 
 # What may be true of a module in one run; a number that is undefined (NaN) makes it false.
-OF_MODULES: dict[str, Callable[[CurveSummary, float], bool]] = {
-    "follows": lambda s, limit: s.follows >= limit,
-    "reward rises": lambda s, _: s.last_reward > s.first_reward,
-    "critique rises": lambda s, _: s.last_critique > s.first_critique,
+OF_MODULES: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
+    "follows": lambda found, limit: found["follows"] >= limit,
+    "reward rises": lambda found, _: found["last_reward"] > found["first_reward"],
+    "critique rises": lambda found, _: found["last_critique"] > found["first_critique"],
 }
 
 
@@ -235,8 +234,8 @@ def of_modules(
     runs = scale.network(network).reinforced.runs
     if not runs:
         return None
-    answers = [bool(OF_MODULES[counted](s, limit)) for s in summarise_runs(runs)]
-    return Measured(runs, count=(sum(answers), len(answers)))
+    answers = OF_MODULES[counted](summarise_runs(runs), limit)
+    return Measured(runs, count=(int(answers.sum()), len(answers)))
 
 
 def median_of_modules(
@@ -245,12 +244,10 @@ def median_of_modules(
     """The median over module-runs of a number, its range beside it; with silent critics or not."""
     runs = scale.network(network).reinforced.runs
     found = summarise_runs(runs)
-    of = critics_by_silence(found)
-    values = [getattr(s, quantity) for s in found if silent or not of[s.critic]]
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
+    known = [] if found.empty else found.loc[~found["silent"] | silent, quantity].dropna()
+    if not len(known):
         return None
-    low, middle, high = (defined(float(f(known)), True) for f in (np.min, np.median, np.max))
+    low, middle, high = (defined(x, True) for x in (known.min(), known.median(), known.max()))
     return Measured(runs, note=f"median {middle}, {low} to {high}")
 
 

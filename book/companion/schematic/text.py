@@ -8,17 +8,6 @@ from book.companion.text.tables import Marked, Table
 from dreal_lib.errors import UserError
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-CAPTION = (
-    "The method on two successive blocks of one stage; the paper's Fig. 1, drawn from the "
-    "network's own code. Rounded boxes compute, square ones are tensors, with their shape for one "
-    "image. Thin lines: forward pass. Thick lines: where each loss's gradient goes, as "
-    "backpropagation was found to carry it. Shaded: the blocks. Critics, rewards and losses exist "
-    "during training alone."
-)
-TABLE_CAPTION = (
-    "Every stage: the blocks whose attention one critic judges, the shapes for one image, the "
-    "width of the critic's input and its number of parameters."
-)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -103,22 +92,6 @@ def _map_labels(item: MapPlan, several: bool) -> dict[str, str]:
         f"{item.name}/reward": f"$R_{{{index}}}$",
         f"{item.name}/carry": f"$h{place}, c{place}$",
     }
-
-
-def alt_text(schematic: Schematic) -> str:
-    """Fig. 1 for who does not see it."""
-    first, second = drawn_blocks(schematic)
-    critics = schematic.of_stage(schematic.longest_stage)
-    several = (
-        f"{len(critics)} critics, one for each kind of map, run" if critics[1:] else "A critic runs"
-    )
-    return (
-        f"Flow chart of {paper_block_name(first)} and {paper_block_name(second)} of "
-        f"{schematic.network}. In each block the features F are pooled, turned into the attention "
-        f"map A, and multiplied by it. {several} from block to block and reads the pooled features "
-        f"and the map ({', '.join(str(c.input_size) for c in critics)} numbers); its answer Q "
-        "enters two losses. " + " ".join(_route(schematic, loss) for loss in schematic.routes)
-    )
 
 
 def stage_table(schematic: Schematic) -> Table:

@@ -20,6 +20,11 @@ BETTER = {  # which way is better -> the words for a lower and for a higher numb
 }
 
 
+def no_pair(columns: int) -> tuple[str, ...]:
+    """The one line of a table of so many columns without a pair of runs."""
+    return ("no pair of runs", *[NOTHING] * (columns - 1))
+
+
 def interval_text(difference: Difference | None, decimals: int = 2) -> str:
     """The interval, or a dash where there is none."""
     if difference is None or difference.low is None or difference.high is None:
@@ -32,6 +37,14 @@ def p_text(value: float) -> str:
     if math.isnan(value):
         return NOTHING
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def change_cells(difference: Difference | None, decimals: int = DECIMALS) -> tuple[str, str, str]:
+    """Mean, interval and n of a difference; dashes without one."""
+    if difference is None:
+        return (NOTHING,) * 3
+    mean = signed(difference.mean, decimals)
+    return mean, interval_text(difference, decimals), str(difference.n)
 
 
 def difference_text(difference: Difference | None, decimals: int = 2) -> str:

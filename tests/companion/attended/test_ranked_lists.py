@@ -59,12 +59,7 @@ def test_what_is_shown_of_a_query(tmp_path):
     assert [panel.right for panel in strip.top] == arrays["kept/right"][2].tolist()
     assert np.array_equal(strip.top[7].heat, arrays["cam/top"][2, 7])
     assert (shown.size, shown.matches, len(strip.top)) == ((16, 8), 3, FIRST)
-    alt = ranked_lists.alt_text(shown)
-    assert "Ranked + attention: wrong" in alt
-    assert "+ reinforce: right" in alt
-    assert ranked_lists.caption(shown).startswith(
-        "A query that + attention answers wrong and + reinforce right, and the 10 gallery images"
-    )
+    assert shown.answered == "that + attention answers wrong and + reinforce right"
 
 
 def test_an_outcome_that_no_query_has_is_named(tmp_path):
