@@ -84,7 +84,7 @@ def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Line:
         stored: Records of any scale.
     """
     seen = {}
-    if entry.statement.parts:
+    if entry.statement.recipes:
         seen = {s.name: found for s in scales_of(stored) if (found := observe(s, entry.statement))}
     text = "; ".join(f"{name}: {render.brief(found)}" for name, found in seen.items())
     runs = [run for found in seen.values() for run in found.runs]

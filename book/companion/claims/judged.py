@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_sum
 from book.companion.claims.rules import RULES, all_of
-from book.companion.claims.sources import Measured, Scale, measure_part
-from book.companion.claims.statements import Part, Statement
+from book.companion.claims.sources import Scale, measure_part
+from book.companion.claims.statements import Part, Statement, Verdict
 from book.companion.results import table_2
 from dreal_lib.comparison import rows as compare
 from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison
@@ -65,8 +66,18 @@ def at_paper_scale(runs: Sequence[StoredRecord], data: str = "") -> bool:
     return compare.is_paper_scale(ScaleComparison("paper", None, (alone,)))
 
 
+def verdict_without_runs(observed: Observed) -> Verdict:
+    """What is decided without training, by how many parts do not hold."""
+    statement = observed.statement
+    failed = sum(
+        False in _answers(statement.parts[name], found, ())
+        for name, found in observed.parts.items()
+    )
+    return (statement.held, *statement.broken)[min(failed, len(statement.broken))]
+
+
 def observe(scale: Scale, statement: Statement, network: str = "") -> Observed | None:
-    """What the runs of a scale say of a statement that training decides; None if nothing.
+    """What the runs of a scale say of a statement; None if nothing.
 
     Args:
         scale: The runs.
@@ -88,7 +99,10 @@ def observe(scale: Scale, statement: Statement, network: str = "") -> Observed |
 
 def _observe(scale: Scale, statement: Statement, network: str) -> Observed | None:
     own, beside = (
-        {name: part.about(network) for name, part in some.items()}
+        {
+            name: part.about(network=network, printed=statement.printed)
+            for name, part in some.items()
+        }
         for some in (statement.parts, statement.beside)
     )
     parts, more = (

@@ -74,9 +74,14 @@ def _table_3(name: str, score: str, _: str) -> Published:
     return dreal.TABLE_3[name.split("_")[2]]
 
 
+def _section_4_2(_: str, score: str, half: str) -> Published:
+    return getattr(dreal.SECTION_4_2_MARGINS[half], score)
+
+
 # By the folder of the recipe, which tells "Table 1" of one paper from that of another.
 PRINTED: dict[str, Callable[[str, str, str], Published]] = {
     "table_1": _table_1,
     "table_2": _table_2,
     "table_3": _table_3,
+    "section_4_2": _section_4_2,
 }

@@ -16,6 +16,8 @@ from book.companion.attended.scores import ScoreComparison, compare_scores, load
 from book.companion.attention_maps.changes import by_seed, by_stage, change
 from book.companion.attention_maps.loaded import Attention, load
 from book.companion.attention_maps.measures import measure
+from book.companion.claims.counted import COUNTED
+from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_of, terms_of
 from book.companion.critics.curves import summarise_runs
 from book.companion.papers.names import STAGES, last_of_stages, stage_name
@@ -25,33 +27,6 @@ from dreal_lib.comparison.paired import Difference, paired_difference
 from dreal_lib.comparison.rows import METHODS, NetworkComparison, Row, ScaleComparison, row_of
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import StoredRecord, scale_name
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a source found.
-
-    Attributes:
-        runs: What it rests on.
-        difference: Paired by seed; None of a count.
-        count: Of how many module-runs something is true, and how many there are.
-        ends: Means over seeds that the difference lies between.
-        note: More, for the details.
-        unit, decimals: How the numbers are written.
-    """
-
-    runs: tuple[StoredRecord, ...]
-    difference: Difference | None = None
-    count: tuple[int, int] | None = None
-    ends: tuple[float, float] | None = None
-    note: str = ""
-    unit: str = ""
-    decimals: int = 2
-
-    @property
-    def seeds(self) -> int:
-        return self.difference.n if self.difference else len(self.runs)
-
 
 # How the rows of a folder of recipes are sorted.
 COMPARE: dict[str, Callable[..., ScaleComparison]] = {
@@ -259,6 +234,7 @@ SOURCES: dict[str, Callable[..., Measured | None]] = {
     "stages": of_stages,
     "modules": of_modules,
     "median of modules": median_of_modules,
+    **COUNTED,
 }
 
 

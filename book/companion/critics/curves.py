@@ -15,8 +15,8 @@ from dreal_lib.records import StoredRecord
 
 SATURATED_SHARE = 0.5  # a critic saturated on more of the images than this is called saturated
 # A critic is silent if, in the last epoch, the critique of every module that it judges, averaged
-# over the images, lies within this of 0. Answers far from 0 that cancel in the mean would be counted
-# too; in the committed records a silent critic is saturated on nine in ten of the images or more.
+# over the images, lies within this of 0. Answers far from 0 that cancel would be counted too;
+# in the committed records a silent critic is saturated on nine in ten of the images or more.
 SILENT_WITHIN = 0.01
 LAST = {  # what is told of the last epoch alone -> its column of the block curves
     "gain": "reward_right_mean",
