@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from book.companion.claims import render
+from book.companion.claims.counted import COUNTED
 from book.companion.claims.judged import Observed, observe, verdict_without_runs
 from book.companion.claims.sources import Scale
 from book.companion.claims.statements import (
@@ -91,7 +92,7 @@ def judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:
     if statement.reading:
         return Entry(statement, UNCLEAR, Marked(statement.reading, "computed"), NO_TRAINING)
     if not statement.recipes:
-        found = observe(Scale((), "paper", None), statement)
+        found = observe(Scale((), "paper", None), statement, sources=COUNTED)
         result = Marked(render.brief(found), "computed")
         said = " ".join(part.more for part in found.parts.values() if part.more)
         return Entry(statement, verdict_without_runs(found), result, NO_TRAINING, said)

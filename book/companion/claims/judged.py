@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_sum
 from book.companion.claims.rules import RULES, all_of
-from book.companion.claims.sources import Scale, measure_part
+from book.companion.claims.sources import SOURCES, Scale, Sources, measure_part
 from book.companion.claims.statements import Part, Statement, Verdict
 from book.companion.results import table_2
 from dreal_lib.comparison import rows as compare
@@ -76,13 +76,16 @@ def verdict_without_runs(observed: Observed) -> Verdict:
     return (statement.held, *statement.broken)[min(failed, len(statement.broken))]
 
 
-def observe(scale: Scale, statement: Statement, network: str = "") -> Observed | None:
+def observe(
+    scale: Scale, statement: Statement, network: str = "", sources: Sources = SOURCES
+) -> Observed | None:
     """What the runs of a scale say of a statement; None if nothing.
 
     Args:
         scale: The runs.
         statement: With parts.
         network: Instead of the statement's own, which then decides nothing.
+        sources: Of its numbers.
 
     Raises:
         UserError: A part that names no source or rule; records that cannot be compared.
@@ -90,14 +93,14 @@ def observe(scale: Scale, statement: Statement, network: str = "") -> Observed |
     own = network or statement.network
     networks = [own] if network or not statement.stand_in else [own, statement.stand_in]
     for chosen in networks:
-        found = _observe(scale, statement, chosen)
+        found = _observe(scale, statement, chosen, sources)
         if found is not None and (found.complete or len(networks) == 1):
             whole = found.complete and chosen == statement.network
             return replace(found, complete=whole)
     return None
 
 
-def _observe(scale: Scale, statement: Statement, network: str) -> Observed | None:
+def _observe(scale: Scale, statement: Statement, network: str, sources: Sources) -> Observed | None:
     own, beside = (
         {
             name: part.about(network=network, printed=statement.printed)
@@ -106,7 +109,10 @@ def _observe(scale: Scale, statement: Statement, network: str) -> Observed | Non
         for some in (statement.parts, statement.beside)
     )
     parts, more = (
-        {name: measure_part(scale, part.source, part.arguments) for name, part in some.items()}
+        {
+            name: measure_part(scale, part.source, part.arguments, sources)
+            for name, part in some.items()
+        }
         for some in (own, beside)
     )
     known = [found for found in parts.values() if found is not None]

@@ -16,7 +16,6 @@ from book.companion.attended.scores import ScoreComparison, compare_scores, load
 from book.companion.attention_maps.changes import by_seed, by_stage, change
 from book.companion.attention_maps.loaded import Attention, load
 from book.companion.attention_maps.measures import measure
-from book.companion.claims.counted import COUNTED
 from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_of, terms_of
 from book.companion.critics.curves import summarise_runs
@@ -226,7 +225,8 @@ def median_of_modules(
     return Measured(runs, note=f"median {middle}, {low} to {high}")
 
 
-SOURCES: dict[str, Callable[..., Measured | None]] = {
+Sources = Mapping[str, Callable[..., Measured | None]]
+SOURCES: Sources = {
     "rows": of_rows,
     "mean of networks": mean_of_networks,
     "maps": of_maps,
@@ -234,20 +234,21 @@ SOURCES: dict[str, Callable[..., Measured | None]] = {
     "stages": of_stages,
     "modules": of_modules,
     "median of modules": median_of_modules,
-    **COUNTED,
 }
 
 
-def measure_part(scale: Scale, source: str, arguments: Mapping[str, object]) -> Measured | None:
-    """What a source finds.
+def measure_part(
+    scale: Scale, source: str, arguments: Mapping[str, object], sources: Sources = SOURCES
+) -> Measured | None:
+    """What a source finds; `sources` are those to choose from.
 
     Raises:
         UserError: No such source, or arguments that it does not take; records that cannot be read.
     """
-    if source not in SOURCES:
-        raise unknown_choice("source", source, SOURCES)
+    if source not in sources:
+        raise unknown_choice("source", source, sources)
     try:
-        inspect.signature(SOURCES[source]).bind(scale, **arguments)
+        inspect.signature(sources[source]).bind(scale, **arguments)
     except TypeError as error:
         raise UserError(f"source {source!r}: {error}; mend the statement's part") from None
-    return SOURCES[source](scale, **arguments)
+    return sources[source](scale, **arguments)

@@ -9,6 +9,7 @@ import pytest
 from synthetic_board import BY_ID
 
 from book.companion.claims import board as scoreboard
+from book.companion.claims.counted import COUNTED
 from book.companion.claims.judged import printed_size
 from book.companion.claims.row_sums import terms_of
 from book.companion.claims.rules import RULES
@@ -193,7 +194,7 @@ def test_an_entry_names_what_exists(item):
     assert bool(item.parts) != bool(item.reading)
     for part in (*item.parts.values(), *item.beside.values()):
         about = part.about(network=item.network, printed=item.printed)
-        inspect.signature(SOURCES[part.source]).bind(None, **about.arguments)
+        inspect.signature({**SOURCES, **COUNTED}[part.source]).bind(None, **about.arguments)
         assert set(part.rules) <= RULES.keys()
         for _, row in terms_of(about.arguments.get("rows", "†")):
             assert row in item.recipes or row[0] == "†"
@@ -213,7 +214,7 @@ def test_an_entry_names_what_exists(item):
 def test_all_that_can_be_asked_for_is():
     asked = statements()
     parts = [part for item in asked for part in (*item.parts.values(), *item.beside.values())]
-    assert {part.source for part in parts} == set(SOURCES)
+    assert {part.source for part in parts} == {*SOURCES, *COUNTED}
     assert {rule for part in parts for rule in part.rules} == set(RULES)
 
 
