@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from book.companion.attended.pictures import RetrievalPictures, find_retrieval_pictures
+from book.companion.attended.pictures import Pictures, find_retrieval_pictures
 from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
 from book.companion.text.tables import NOTHING, Cell, Marked, Table
 from dreal_lib.errors import UserError
@@ -212,16 +212,14 @@ def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
 
 def _pictures(
     run: StoredRecord, arrays: Mapping[str, Arrays], wanted: Sequence[int], data_root
-) -> RetrievalPictures:
+) -> Pictures:
     tops = np.concatenate([found[TOP][wanted].ravel() for found in arrays.values()])
     queries = next(iter(arrays.values()))[KEPT_PLACE][wanted].tolist()
     gallery = sorted(set(tops[tops >= 0].tolist()))
     return find_retrieval_pictures(run.record, queries, gallery, data_root)
 
 
-def _shown(
-    outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: RetrievalPictures
-) -> Shown:
+def _shown(outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: Pictures) -> Shown:
     one = arrays["reinforced"]
     height, width = heat_settings(one)["image_size"]
     return Shown(
@@ -234,7 +232,7 @@ def _shown(
     )
 
 
-def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures) -> Strip:
+def _strip(method: str, number: int, arrays: Arrays, pictures: Pictures) -> Strip:
     place = int(arrays[KEPT_PLACE][number])
     top = tuple(
         Panel(
@@ -249,7 +247,7 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures
     )
     query = Panel(
         arrays[QUERY_HEAT][number].astype(np.float32),
-        pictures.query.get(place),
+        pictures.images.get(place),
         int(arrays[KEPT_CAMERA][number]),
     )
     (valid,) = np.flatnonzero(arrays[QUERY_PLACE] == place)
