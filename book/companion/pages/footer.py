@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
-from book.companion.text.tables import Marked, Table
+from book.companion.text.tables import Marked, Table, counted
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -120,8 +120,7 @@ def _hardware(record: Record) -> str:
     names = [hardware.device_name]
     if hardware.cpu_name != hardware.device_name:
         names.append(hardware.cpu_name)
-    cores = f"{hardware.cpu_count} core{'' if hardware.cpu_count == 1 else 's'}"
-    return f"{' with '.join(names)}, {cores}"
+    return f"{' with '.join(names)}, {counted(hardware.cpu_count, 'core')}"
 
 
 def _software(record: Record) -> str:

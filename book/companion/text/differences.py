@@ -11,6 +11,7 @@ from dreal_lib.comparison.paired import Difference, Summary
 from dreal_lib.comparison.rows import NetworkComparison, Row
 
 DECIMALS = 3  # of measures of attention maps, most of which lie below 1
+CHANGE_COLUMNS = ("Difference", "95 % interval")  # as `change_cells` has them, before n
 NOT_RUN = "not run"
 NO_RUNS = "No pair of a baseline and a reinforced run at this scale."
 BETTER = {  # which way is better -> the words for a lower and for a higher number

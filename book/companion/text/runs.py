@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
+from book.companion.text.tables import seeds_text
 from dreal_lib.comparison.rows import ScaleComparison
 from dreal_lib.records import Record, StoredRecord
 
@@ -37,13 +38,11 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
     if not runs:
         return f"{label} was not run at scale {scale} yet."
     records = [run.record for run in runs]
-    shown = sorted({record.seed for record in records})
-    seeds = ", ".join(map(str, shown))
     methods = " and ".join(dict.fromkeys(record.method for record in records))
     trained = _distinct(trained_network(record) for record in records)
     return (
         f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
-        f"{methods}; seed{'s' if len(shown) > 1 else ''} {seeds}; {runs[0].origin}."
+        f"{methods}; {seeds_text(r.seed for r in records)}; {runs[0].origin}."
     )
 
 
