@@ -36,10 +36,10 @@ def _added(network: str) -> int:
     return cost.reinforced_true_parameters - cost.true_parameters
 
 
-def share_of_parameters(_, *, network: str, printed: str) -> Measured:
+def share_of_parameters(_, *, network: str, share: str) -> Measured:
     """The critics' share of a network's parameters, against a printed one in per cent."""
     added, own = _added(network), table_1_costs(network).true_parameters
-    claimed = Published(printed, "% more parameters", "section 4.1", published.DREAL)
+    claimed = Published(share, "% more parameters", "section 4.1", published.DREAL)
     agrees = abs(100 * added / own - claimed.value) <= claimed.tolerance
     return Measured(count=(agrees, 1), note=f"{added:,} of {own:,}, {100 * added / own:.3f} %")
 
