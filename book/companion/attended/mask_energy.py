@@ -12,7 +12,6 @@ from book.companion.attended.text import seed_lines
 from book.companion.results.retrieval_rows import (
     SetsComparison,
     against,
-    paired_runs,
     step_label,
     steps_of,
 )
@@ -31,14 +30,14 @@ def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreC
     found = []
     for _, pair in steps_of(comparison):
         seeds = []
-        for seed, first, second in paired_runs(pair):
+        for first, second in pair.pairs:
             runs = dict(zip("ab", (first, second), strict=True))
             arrays = {key: run.figure_data() for key, run in runs.items()}
             if not all(PAIR_ENERGY in kept for kept in arrays.values()):
                 continue
             refuse_other_places(runs, arrays, PAIR_QUERY, PAIR_GALLERY)
             scores = ({SCORE.of("energy"): kept[PAIR_ENERGY]} for kept in arrays.values())
-            seeds.append(Pair(seed, first.origin, first.record, *scores))
+            seeds.append(Pair(first.record.seed, first.origin, first.record, *scores))
         found += [(pair, score) for score in compare_scores(seeds)]
     return found
 

@@ -3,7 +3,7 @@
 Drawn from `loaded` and `spatial`; colours and style are those of `book.companion.drawing`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -52,7 +52,6 @@ def channel_distributions(shown: Shown) -> Figure:
     """
     _refuse_empty(shown.maps)
     grid = block_grid(shown.maps)
-    columns = max(map(len, grid))
     channels = sum(
         found.mean.size
         for method in METHODS
@@ -65,23 +64,29 @@ def channel_distributions(shown: Shown) -> Figure:
             layout="constrained",
             dpi=IMAGE_DPI,
         )
-        axes = figure.subplots(2 * len(grid), columns, squeeze=False)
-        for row, names in enumerate(grid):
-            for column in range(columns):
-                pair = axes[2 * row : 2 * row + 2, column]
-                if column < len(names):
-                    _pair(pair, shown, names[column], columns, channels > MOST_VECTOR_CHANNELS)
-                else:
-                    for axis in pair:
-                        axis.remove()
-            _label_rows(axes[2 * row : 2 * row + 2, 0])
+        for name, pair in _panels(figure, grid):
+            _pair(pair, shown, name, channels > MOST_VECTOR_CHANNELS)
         figure.supxlabel("channel index", fontsize=8)
         figure.supylabel("attention", fontsize=8)
         return figure
 
 
-def _pair(axes: Sequence[Axes], shown: Shown, name: str, columns: int, as_image: bool) -> None:
-    _name_panel(axes[0], name, columns)
+def _panels(figure: Figure, grid: list[list[str]]) -> Iterator[tuple[str, Sequence[Axes]]]:
+    """A pair of named panels a block, baseline above reinforced."""
+    columns = max(map(len, grid))
+    axes = figure.subplots(2 * len(grid), columns, squeeze=False)
+    for row, names in enumerate(grid):
+        pairs = axes[2 * row : 2 * row + 2]
+        for axis, method in zip(pairs[:, 0], METHODS, strict=True):
+            axis.set_ylabel(method, color=PALETTE[method], fontweight="bold", fontsize=7)
+        for axis in pairs[:, len(names) :].flat:
+            axis.remove()
+        for column, name in enumerate(names):
+            _name_panel(pairs[0, column], name, columns)
+            yield name, pairs[:, column]
+
+
+def _pair(axes: Sequence[Axes], shown: Shown, name: str, as_image: bool) -> None:
     limits = []
     for axis, method in zip(axes, METHODS, strict=True):
         found = shown.statistics(method, name)
@@ -123,11 +128,6 @@ def _name_panel(axis: Axes, name: str, columns: int) -> None:
         fontsize=6,
         va="bottom",
     )
-
-
-def _label_rows(axes: Sequence[Axes]) -> None:
-    for axis, method in zip(axes, METHODS, strict=True):
-        axis.set_ylabel(method, color=PALETTE[method], fontweight="bold", fontsize=7)
 
 
 def spatial_means(shown: Shown) -> Figure:
@@ -188,24 +188,17 @@ def _heat_maps(
     with mpl.rc_context(STYLE):
         height = 0.6 + 2 * len(grid) * (WIDTH_INCHES / max(columns, 4) + 0.05)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
-        axes = figure.subplots(2 * len(grid), columns, squeeze=False)
-        for row, names in enumerate(grid):
-            pairs = axes[2 * row : 2 * row + 2]
-            for column, name in enumerate(names):
-                _name_panel(pairs[0, column], name, columns)
-                for axis, method in zip(pairs[:, column], METHODS, strict=True):
-                    item = shown.statistics(method, name)
-                    if item is None:
-                        _missing(axis)
-                        axis.set_box_aspect(1)
-                        continue
-                    axis.imshow(values_of(item), cmap=colours, norm=scale, interpolation="nearest")
-                    axis.set(xticks=[], yticks=[])
-                    axis.set_xlabel(text_of(item), fontsize=6.5, labelpad=2)
-                    axis.spines[["top", "right"]].set_visible(True)
-            for axis in pairs[:, len(names) :].flat:
-                axis.remove()
-            _label_rows(pairs[:, 0])
+        for name, pair in _panels(figure, grid):
+            for axis, method in zip(pair, METHODS, strict=True):
+                item = shown.statistics(method, name)
+                if item is None:
+                    _missing(axis)
+                    axis.set_box_aspect(1)
+                    continue
+                axis.imshow(values_of(item), cmap=colours, norm=scale, interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+                axis.set_xlabel(text_of(item), fontsize=6.5, labelpad=2)
+                axis.spines[["top", "right"]].set_visible(True)
         bar = figure.colorbar(
             ScalarMappable(scale, colours), ax=list(figure.axes), location="bottom", aspect=50
         )

@@ -23,7 +23,14 @@ from book.companion.papers.names import STAGES, last_of_stages, stage_name
 from book.companion.results import ablations, retrieval_rows, table_1, table_3
 from book.companion.text.tables import defined
 from dreal_lib.comparison.paired import Difference, paired_difference
-from dreal_lib.comparison.rows import METHODS, NetworkComparison, Row, ScaleComparison, row_of
+from dreal_lib.comparison.rows import (
+    METHODS,
+    NetworkComparison,
+    Row,
+    ScaleComparison,
+    row_of,
+    split,
+)
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import StoredRecord, scale_name
 
@@ -71,9 +78,7 @@ class Scale:
 
     def pair(self, name: str) -> tuple[list[StoredRecord], list[StoredRecord]]:
         """Baseline and reinforced runs of the seeds that both have."""
-        network = self.network(name)
-        rows = (network.baseline, network.reinforced)
-        return tuple([run for run in row.runs if run.record.seed in network.seeds] for row in rows)
+        return split(self.network(name).pairs)
 
     @cached_property
     def _attention(self) -> dict[str, Attention | None]:

@@ -27,7 +27,7 @@ from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
 from book.companion.text.runs import missing_runs, runs_sentence
 from book.companion.text.tables import Origin, Table, ranges_text
-from dreal_lib.comparison.rows import NetworkComparison, Row, compare_scale, scales_of
+from dreal_lib.comparison.rows import Row, compare_scale, scales_of, split
 from dreal_lib.records import StoredRecord
 
 CSV_DIGITS = 6  # of the numbers behind a figure; more than float32 holds reliably would be noise
@@ -138,11 +138,7 @@ class Page:
 
     def pair(self) -> tuple[list[StoredRecord], list[StoredRecord]]:
         """Baseline and reinforced runs of the page's network, seed by seed; empty if not run."""
-        network: NetworkComparison = self.comparison.networks[0]
-        return tuple(  # both are sorted by seed
-            [run for run in row.runs if run.record.seed in network.seeds]
-            for row in (network.baseline, network.reinforced)
-        )
+        return split(self.comparison.networks[0].pairs)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.

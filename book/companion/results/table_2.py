@@ -14,7 +14,6 @@ from book.companion.results.retrieval_rows import (
     against,
     by_method,
     label_of,
-    paired_runs,
     step_label,
     steps_of,
 )
@@ -229,7 +228,7 @@ def by_query(comparison: SetsComparison) -> Table:
     """
     rows: list[tuple[Cell, ...]] = []
     for part, pair in steps_of(comparison):
-        for seed, first, second in paired_runs(pair):
+        for first, second in pair.pairs:
             change = query_changes(first, second)
             if change is None:
                 continue
@@ -239,7 +238,7 @@ def by_query(comparison: SetsComparison) -> Table:
                 (
                     label_of(part),
                     Marked(step_label(pair), first.origin, part.scale),
-                    str(seed),
+                    str(first.record.seed),
                     signed(mean.mean),
                     interval_text(mean),
                     f"{better} / {worse}",

@@ -39,7 +39,7 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
         return f"{label} was not run at scale {scale} yet."
     records = [run.record for run in runs]
     methods = " and ".join(dict.fromkeys(record.method for record in records))
-    trained = _distinct(trained_network(record) for record in records)
+    trained = distinct(trained_network(record) for record in records)
     return (
         f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
         f"{methods}; {seeds_text(r.seed for r in records)}; {runs[0].origin}."
@@ -47,15 +47,15 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
 
 
 def _training_facts(records: Sequence[Record]) -> str:
-    data = _distinct(
+    data = distinct(
         f"{r.data.name} ({r.data.classes} classes, {r.data.train_images:,} training and "
         f"{r.data.val_images:,} validation images)"
         for r in records
     )
-    sizes = _distinct(
+    sizes = distinct(
         f"{r.settings['image_size']} px" for r in records if "image_size" in r.settings
     )
-    epochs = _distinct(f"{r.last.epoch}" for r in records)
+    epochs = distinct(f"{r.last.epoch}" for r in records)
     return f"{data}{sizes and ' at ' + sizes}; {epochs} epochs"
 
 
@@ -105,5 +105,6 @@ def missing_runs(
     ]
 
 
-def _distinct(texts: Iterable[str]) -> str:
+def distinct(texts: Iterable[str]) -> str:
+    """Each text once, in the order of their coming."""
     return ", ".join(dict.fromkeys(texts))

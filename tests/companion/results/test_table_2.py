@@ -162,7 +162,7 @@ def test_every_data_set_of_the_profile_has_rows(tmp_path):
 def test_rows_that_differ_in_more_are_refused(tmp_path):
     write_retrieval(tmp_path, "attention")
     write_retrieval(tmp_path, "reinforced", settings={"epochs": 5})
-    with pytest.raises(UserError, match="network and method alone, but differ in epochs; run"):
+    with pytest.raises(UserError, match="method, network, seed alone, but differ in epochs; run"):
         compared(tmp_path)
 
 
