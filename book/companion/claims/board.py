@@ -190,16 +190,6 @@ def _once(text: str, name: str, own: str, stated: dict[str, str]) -> str:
     return text if first == own else f"{name}: as `{first}`."
 
 
-def changed_verdicts(board: Sequence[Entry]) -> list[str]:
-    """One line for each verdict that is not the one its entry holds."""
-    return [
-        f"{e.statement.id}: the records say {e.verdict!r}, its entry in the statements of "
-        f"{e.statement.paper} {e.statement.verdict!r}; look at why, then change the entry"
-        for e in board
-        if e.verdict != e.statement.verdict
-    ]
-
-
 def runs_of_board(board: Sequence[Entry]) -> list[StoredRecord]:
     """Every run that any entry rests on."""
     found = {run.path: run for entry in board for run in entry.runs}

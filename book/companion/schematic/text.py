@@ -100,14 +100,7 @@ def stage_table(schematic: Schematic) -> Table:
         (
             Marked(f"{stage_name(critic.stage)}, {critic.kind}", "computed"),
             f"`{critic.maps[0].block}` to `{critic.maps[-1].block}`",
-            *(
-                shape_text(shape)
-                for shape in (
-                    critic.maps[0].state,
-                    critic.maps[0].descriptor,
-                    critic.maps[0].action,
-                )
-            ),
+            *(shape_text(getattr(critic.maps[0], s)) for s in ("state", "descriptor", "action")),
             str(critic.input_size),
             f"{critic.parameters:,}",
         )
@@ -152,20 +145,15 @@ def of_schematic(plan: "Schematic") -> pd.DataFrame:
         Columns map, block, kind, actor, state, descriptor, action, reduced (shapes for one image,
         "64x56x56"), critic, input_size (of the critic).
     """
+    shapes = ("state", "descriptor", "action", "reduced")
+    columns = ("map", "block", "kind", "actor", *shapes, "critic", "input_size")
     rows = [
-        {
-            "map": item.name,
-            "block": item.block,
-            "kind": item.kind,
-            "actor": item.actor,
-            **{
-                name: "x".join(str(size) for size in getattr(item, name))
-                for name in ("state", "descriptor", "action", "reduced")
-            },
-            "critic": critic.name,
-            "input_size": critic.input_size,
-        }
+        (
+            *(item.name, item.block, item.kind, item.actor),
+            *("x".join(map(str, getattr(item, shape))) for shape in shapes),
+            *(critic.name, critic.input_size),
+        )
         for critic in plan.critics
         for item in critic.maps
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)
