@@ -8,7 +8,7 @@ from book.companion.claims.row_sums import printed_sum
 from book.companion.claims.rules import RULES, all_of
 from book.companion.claims.sources import SOURCES, Scale, Sources, measure_part
 from book.companion.claims.statements import Part, Statement, Verdict
-from book.companion.results import table_2
+from book.companion.papers import dreal
 from dreal_lib.comparison import rows as compare
 from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison
 from dreal_lib.errors import unknown_choice
@@ -58,7 +58,7 @@ def at_paper_scale(runs: Sequence[StoredRecord], data: str = "") -> bool:
     if any(run.record.task == "retrieval" for run in runs):
         return all(
             run.record.profile == "paper"
-            and run.record.data.name in (data or table_2.PRINTED)
+            and run.record.data.name in (data or dreal.TABLE_2_HALVES)
             and set(run.record.overrides) <= {"dataset"}
             for run in runs
         )

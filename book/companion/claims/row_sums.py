@@ -12,7 +12,6 @@ from book.companion.papers.published import Published
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
 
-HALVES = {"market1501": "market", "dukemtmc": "duke"}  # data set -> half of DREAL's Table 2
 SCORES = {
     "top1_error_pct": "top1",
     "top5_error_pct": "top5",
@@ -47,7 +46,7 @@ def printed_of(row: str, metric: str, data: str = "") -> Published:
     """
     table, _, name = row.removeprefix("†").partition("/")
     try:
-        return PRINTED[table](name, SCORES[metric], HALVES.get(data, data))
+        return PRINTED[table](name, SCORES[metric], dreal.TABLE_2_HALVES.get(data, data))
     except (KeyError, AttributeError):
         where = f" on {data}" if data else ""
         raise UserError(

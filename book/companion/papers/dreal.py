@@ -62,6 +62,7 @@ def _table_1() -> dict[str, Table1Row]:
 # Table 1, by the library's name of the network ("se_resnet50"), in the paper's order.
 TABLE_1 = _table_1()
 
+TABLE_2_HALVES = {"market1501": "market", "dukemtmc": "duke"}  # by the name of the data set
 # Table 2 (Rank-1 / mAP), by row and data set.
 TABLE_2 = {
     row: {"market": retrieval_of(market, "Table 2"), "duke": retrieval_of(duke, "Table 2")}

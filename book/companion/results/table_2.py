@@ -42,7 +42,6 @@ OVERVIEW_CAPTION = (
     "At other scales: Rank-1 and mAP of the last epoch in per cent, mean ± sample standard "
     "deviation over n seeds."
 )
-PRINTED = {"market1501": "market", "dukemtmc": "duke"}  # name of a set -> half of Table 2
 PRINTED_LABELS = {"market": "Market-1501", "duke": "DukeMTMC-reID"}
 
 
@@ -170,7 +169,7 @@ def best_epochs(comparison: SetsComparison) -> list[str]:
 def _printed(part: VariationComparison) -> str | None:
     """The half of Table 2 that a part repeats, or None."""
     halves = {
-        PRINTED.get(run.record.data.name)
+        dreal.TABLE_2_HALVES.get(run.record.data.name)
         if run.record.profile == "paper" and not _changed(run.record)
         else None
         for run in part.runs

@@ -29,7 +29,7 @@ def test_there_is_a_recipe_for_each_row_and_a_variant_for_each_set():
     assert named <= set(variant_names())
 
 
-@pytest.mark.parametrize("data", table_2.PRINTED)
+@pytest.mark.parametrize("data", dreal.TABLE_2_HALVES)
 def test_printed_numbers_stand_beside_the_recipes_data_set(data):
     variant = {"market1501": None, "dukemtmc": "dukemtmc"}[data]
     assert load_recipe("table_2/resnet50_baseline", "paper", variant).dataset == data
