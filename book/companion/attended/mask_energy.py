@@ -59,8 +59,7 @@ def energy_table(comparison: SetsComparison) -> Table:
         for pair, score in energies(comparison)
         for cells in seed_lines(score, of_all=True)
     ]
-    rows = rows or [(NOTHING,) * len(columns)]
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows, instead=NOTHING)
 
 
 def energy_sentences(comparison: SetsComparison) -> list[str]:

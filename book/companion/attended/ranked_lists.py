@@ -276,8 +276,7 @@ def lists_table(lists: Lists) -> Table:
         for strip in shown.strips
     ]
     columns = ("Query", "Network", "First right at", "Right", "In the gallery", "AP")
-    rows = rows or [(NOTHING,) * len(columns)]
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2, instead=NOTHING)
 
 
 def of_query(shown: Shown) -> pd.DataFrame:

@@ -64,15 +64,12 @@ def _no_objects(pair: Pair) -> str:
 def score_table(comparisons: Sequence[ScoreComparison], pairs: Sequence[Pair]) -> Table:
     """Scores with intervals and tests, a line a seed; one line says why if there is none."""
     columns = ("Score", "Seed", *(m.capitalize() for m in METHODS), *CHANGE_COLUMNS, "p", "n")
-    numeric = frozenset(range(1, len(columns)))
-    if not comparisons:
-        return Table(columns, ((availability(pairs)[-1], *[NOTHING] * 7),), numeric)
     rows = [
         (Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale), *cells)
         for comparison in comparisons
         for cells in seed_lines(comparison)
     ]
-    return Table(columns, tuple(rows), numeric)
+    return Table.of(columns, rows, instead=availability(pairs)[-1])
 
 
 def seed_lines(comparison: ScoreComparison, of_all: bool = False) -> list[tuple[str, ...]]:
@@ -100,7 +97,6 @@ def seed_lines(comparison: ScoreComparison, of_all: bool = False) -> list[tuple[
 def group_table(groups: Mapping[str, Sequence[ScoreComparison]], pairs: Sequence[Pair]) -> Table:
     """The difference that decides, by group of images; one line says why if there is none."""
     columns = ("Images", "Score", *CHANGE_COLUMNS, "n")
-    numeric = frozenset(range(2, len(columns)))
     rows = [
         (
             Marked(name, pairs[0].origin, pairs[0].record.scale),
@@ -112,8 +108,7 @@ def group_table(groups: Mapping[str, Sequence[ScoreComparison]], pairs: Sequence
         for comparison in comparisons
         if comparison.score in (*CORRECT, *COMPLETE, "area")
     ]
-    rows = rows or [(availability(pairs)[-1], *[NOTHING] * 4)]
-    return Table(columns, tuple(rows), numeric)
+    return Table.of(columns, rows, words=2, instead=availability(pairs)[-1])
 
 
 def _counted(comparison: ScoreComparison) -> str:

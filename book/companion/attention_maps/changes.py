@@ -12,7 +12,7 @@ import pandas as pd
 from book.companion.attention_maps.loaded import Attention
 from book.companion.attention_maps.measures import measure
 from book.companion.papers.names import block_title, last_of_stages, stage_name
-from book.companion.text.differences import DECIMALS, NO_RUNS, change_cells, effects_text, no_pair
+from book.companion.text.differences import DECIMALS, NO_PAIR, NO_RUNS, change_cells, effects_text
 from book.companion.text.tables import NOTHING, Marked, Table, defined
 from dreal_lib.comparison.paired import Difference, paired_difference, summarise
 from dreal_lib.comparison.rows import METHODS
@@ -83,9 +83,8 @@ def measure_table(
         maps: Only these; None for all.
     """
     columns = ("Measure", "Block", "Baseline", "Reinforced", "Difference", "95 % interval", "n")
-    numeric = frozenset(range(2, len(columns)))
     if attention is None:
-        return Table(columns, (no_pair(len(columns)),), numeric)
+        return Table.of(columns, (), words=2, instead=NO_PAIR)
     frame = measure(attention, maps)
     rows = tuple(
         (
@@ -97,7 +96,7 @@ def measure_table(
         for quantity in quantities
         for name in dict.fromkeys(maps or attention.maps)
     )
-    return Table(columns, rows, numeric)
+    return Table.of(columns, rows, words=2)
 
 
 def last_block_table(attention: Attention | None) -> Table:

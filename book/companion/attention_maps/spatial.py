@@ -12,7 +12,7 @@ import pandas as pd
 
 from book.companion.attention_maps.changes import change
 from book.companion.papers.names import depth, paper_block_name
-from book.companion.text.differences import DECIMALS, NO_RUNS, change_cells, effects_text, no_pair
+from book.companion.text.differences import DECIMALS, NO_PAIR, NO_RUNS, change_cells, effects_text
 from book.companion.text.tables import Marked, Origin, Table, defined
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
@@ -95,19 +95,17 @@ def summarise_rewards(rewards: np.ndarray) -> dict[str, float]:
 def reward_table(rewards: pd.DataFrame, origin: Origin, scale: str) -> Table:
     """The bypass rewards, a line a block; a table that says so without runs."""
     columns = ("Block", "Reward", "Difference", "95 % interval", "n", "Helped", "Hurt")
-    numeric = frozenset(range(1, len(columns)))
-    if rewards.empty:
-        return Table(columns, (no_pair(len(columns)),), numeric)
-    rows = tuple(
+    blocks = () if rewards.empty else blocks_of(rewards)
+    rows = (
         (
             Marked(paper_block_name(name), origin, scale),
             _both(rewards, name, "reward", 3),
             *change_cells(change(rewards, name, "reward")),
             *(_both(rewards, name, share, 2) for share in ("helped", "hurt")),
         )
-        for name in blocks_of(rewards)
+        for name in blocks
     )
-    return Table(columns, rows, numeric)
+    return Table.of(columns, rows, instead=NO_PAIR)
 
 
 def blocks_of(rewards: pd.DataFrame) -> list[str]:

@@ -121,4 +121,4 @@ def curve_table(summaries: pd.DataFrame, origin: Origin, scale: str) -> Table:
         )
         for s in summaries.itertuples()
     )
-    return Table(columns, rows, frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)

@@ -90,7 +90,7 @@ def _run_table(runs: Sequence[StoredRecord]) -> Table:
         for run in runs
     )
     columns = ("Recipe", "Seed", "Hash", "Time", "Images/s", "MiB")
-    return Table(columns, rows, frozenset(range(1, 6)))
+    return Table.of(columns, rows)
 
 
 def _counted(runs: Sequence[StoredRecord]) -> str:

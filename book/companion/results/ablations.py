@@ -113,7 +113,7 @@ def change_table(comparison: VariationComparison) -> Table:
         rows.append((head, value, last, best, _same_seeds(pair), *rest))
     errors = ("Top-1 last", "Top-1 best", "Default, same seeds")
     columns = ("Setting", "Value", *errors, "Difference", *DIFFERENCE_COLUMNS)
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def _alone(pair: NetworkComparison) -> tuple[str, ...]:
@@ -202,4 +202,4 @@ def critic_table(comparison: VariationComparison, measures: Sequence[str]) -> Ta
             ]
         rows.append((marked(label, row, comparison.scale), *cells))
     columns = ("Run", *(stage_name(stage) for stage in STAGES))
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)

@@ -115,7 +115,7 @@ def step_table(costs: Costs) -> Table:
     rows = tuple(
         (case, *(found.get(kind, NOTHING) for kind in KINDS)) for case, found in cases.items()
     )
-    return Table(("Step", *KINDS.values()), rows, frozenset(range(1, 1 + len(KINDS))))
+    return Table.of(("Step", *KINDS.values()), rows)
 
 
 def _case(row: Cost) -> str:
@@ -129,7 +129,7 @@ def _cell(cost: Cost) -> Marked:
 
 def _listed(head: str, column: str, texts: Mapping[str, str]) -> Table:
     rows = tuple((name, Marked(text, "recorded")) for name, text in texts.items())
-    return Table((head, column), rows, frozenset({1}))
+    return Table.of((head, column), rows)
 
 
 def ratio_table(ratios: dict[str, float]) -> Table:

@@ -66,7 +66,7 @@ def published_results() -> Table:
         for name in ("Market", "Duke")
         for score in ("Rank-1", "mAP")
     )
-    return Table(("Method", "Reference", "Backbone", *heads), tuple(rows), frozenset(range(3, 7)))
+    return Table.of(("Method", "Reference", "Backbone", *heads), rows, words=3)
 
 
 def _pair(result: published.Retrieval) -> tuple[str, str]:
@@ -136,7 +136,7 @@ def our_results(comparison: SetsComparison, epoch: Epoch) -> Table:
             )
     paper_column = (Marked("Paper", "published"),) if beside else ()
     columns = ("Data", "Method", *SCORES.values(), *paper_column, "n")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def best_epochs(comparison: SetsComparison) -> list[str]:
@@ -200,7 +200,7 @@ def our_differences(comparison: SetsComparison) -> Table:
     for metric, name in SCORES.items():
         names += [name, "95 % interval"] if metric in JUDGED else [name]
     columns = ("Data", "Difference", *names, "n")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def sentences(comparison: SetsComparison) -> list[str]:
@@ -245,8 +245,7 @@ def by_query(comparison: SetsComparison) -> Table:
                 )
             )
     columns = ("Data", "Difference", "Seed", "Mean AP", "95 % interval", "Up / down", "Queries")
-    rows = rows or [(NOT_RUN, *[NOTHING] * (len(columns) - 1))]
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2, instead=NOT_RUN)
 
 
 def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | None:
@@ -283,4 +282,4 @@ def overview(comparisons: Sequence[SetsComparison]) -> Table:
                     cells = (summary_text(row.summary(metric)) for metric in JUDGED)
                     rows.append((head, label_of(part), LABELS[method], *cells, str(len(row.runs))))
     columns = ("Scale", "Data", "Method", *(SCORES[metric] for metric in JUDGED), "n")
-    return Table(columns, tuple(rows), frozenset(range(3, 6)))
+    return Table.of(columns, rows, words=3)

@@ -63,7 +63,7 @@ def published_errors() -> Table:
         for stage, error in dreal.TABLE_3.items()
     ]
     columns = ("DREAL on", Marked("Top-1", "published"), Marked("To none", "computed"))
-    return Table(columns, tuple(rows), frozenset({1, 2}))
+    return Table.of(columns, rows)
 
 
 def our_errors(comparison: VariationComparison) -> Table:
@@ -93,7 +93,7 @@ def our_errors(comparison: VariationComparison) -> Table:
         "To none",
         *DIFFERENCE_COLUMNS,
     )
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)
 
 
 def published_sentence() -> str:

@@ -107,7 +107,7 @@ def stage_table(schematic: Schematic) -> Table:
         for critic in schematic.critics
     )
     columns = ("Maps", "Blocks", "F", "Extracted", r"A and $\tilde{F}$", "Input", "Critic")
-    return Table(columns, rows, frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def sentences(schematic: Schematic) -> list[str]:

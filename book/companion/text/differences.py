@@ -12,18 +12,13 @@ from dreal_lib.comparison.rows import NetworkComparison, Row
 
 DECIMALS = 3  # of measures of attention maps, most of which lie below 1
 CHANGE_COLUMNS = ("Difference", "95 % interval")  # as `change_cells` has them, before n
-NOT_RUN = "not run"
+NOT_RUN, NO_PAIR = "not run", "no pair of runs"
 NO_RUNS = "No pair of a baseline and a reinforced run at this scale."
 BETTER = {  # which way is better -> the words for a lower and for a higher number
     "lower": {"lower": "significantly better", "higher": "significantly worse"},
     "higher": {"lower": "significantly worse", "higher": "significantly better"},
     "": {"lower": "significantly lower", "higher": "significantly higher"},
 }
-
-
-def no_pair(columns: int) -> tuple[str, ...]:
-    """The one line of a table of so many columns without a pair of runs."""
-    return ("no pair of runs", *[NOTHING] * (columns - 1))
 
 
 def interval_text(difference: Difference | None, decimals: int = 2) -> str:

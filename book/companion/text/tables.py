@@ -6,7 +6,7 @@ line explains the marks in use.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,6 +42,27 @@ class Table:
     columns: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: frozenset[int] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(
+        cls,
+        columns: Sequence[Cell],
+        rows: Iterable[Sequence[Cell]],
+        words: int = 1,
+        instead: str = "",
+    ) -> "Table":
+        """A table whose first columns are words and whose others are numbers.
+
+        Args:
+            columns: Their heads.
+            rows: Cells.
+            words: How many columns of words there are.
+            instead: What the one line of a table without rows says; empty for no line.
+        """
+        lines = tuple(tuple(row) for row in rows)
+        if instead and not lines:
+            lines = ((instead, *[NOTHING] * (len(columns) - 1)),)
+        return cls(tuple(columns), lines, frozenset(range(words, len(columns))))
 
     def to_markdown(self) -> str:
         """A pipe table as Markdown extensions read it."""
