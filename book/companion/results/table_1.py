@@ -10,6 +10,7 @@ from book.companion.text.differences import (
     difference_text,
     effect_text,
     interval_text,
+    lower_text,
     marked,
     summary_text,
 )
@@ -152,14 +153,10 @@ def mean_sentence(comparison: ScaleComparison) -> str:
 
 
 def published_gain_sentence() -> str:
-    """By how much the paper's reinforced networks err less than its baselines."""
+    """By how much the paper's reinforced networks lie below its baselines in error."""
     gains = [
         row.self_implemented.top1.value - row.reinforced.top1.value
         for row in dreal.TABLE_1.values()
     ]
-    fewer = sum(gain > 0 for gain in gains)
-    return (
-        f"In the paper {fewer} of {len(gains)} reinforced networks err less than their baseline, "
-        f"by {min(gains):.2f} to {max(gains):.2f} points of top-1 error. It gives one number a "
-        "network and no spread."
-    )
+    said = lower_text(gains, "reinforced networks", "their baseline")
+    return f"{said}. It gives one number a network and no spread."

@@ -4,7 +4,7 @@ A difference is significant where its 95 % interval leaves out zero (`dreal_lib.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from book.companion.text.tables import NOTHING, Cell, Marked, signed, spread_text
 from dreal_lib.comparison.paired import Difference, Summary
@@ -91,6 +91,14 @@ def marked(text: str, row: Row, scale: str) -> Cell:
 
 def summary_text(summary: Summary | None) -> str:
     return NOT_RUN if summary is None else f"{summary.mean:.2f} ± {spread_text(summary.spread)}"
+
+
+def lower_text(gains: Sequence[float], which: str, than: str) -> str:
+    """How many printed errors are lower than another, and by how much."""
+    return (
+        f"In the paper {sum(gain > 0 for gain in gains)} of {len(gains)} {which} have a lower "
+        f"error than {than}, by {min(gains):.2f} to {max(gains):.2f} points of top-1 error"
+    )
 
 
 def by_seed_text(differences: Mapping[int, float]) -> str:
