@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -60,17 +61,23 @@ class Scale:
         return table_1.compare_networks(self.stored, self.profile, self.variant)
 
     @cached_property
-    def _rows(self) -> dict[str, dict[str, Row]]:
+    def _made(self) -> dict[tuple[str, str], Any]:
         return {}
+
+    def _once(self, what: str, name: str, make: Callable[[], Any]) -> Any:
+        """What was made before, for the several statements that ask for it."""
+        if (what, name) not in self._made:
+            self._made[what, name] = make()
+        return self._made[what, name]
 
     def row(self, recipe: str) -> Row:
         """A row, sorted as its page does, which refuses what must not be compared with it."""
+        scale = (self.stored, self.profile, self.variant)
         table = recipe.partition("/")[0]
-        if table in COMPARE and table not in self._rows:
-            rows = COMPARE[table](self.stored, self.profile, self.variant).rows
-            self._rows[table] = {row.recipe: row for row in rows}
-        known = self._rows.get(table, {}).get(recipe)
-        return known or row_of(self.stored, self.profile, self.variant, recipe)
+        compare = COMPARE.get(table)
+        rows = self._once("rows", table, lambda: compare(*scale).rows) if compare else []
+        known = next((row for row in rows if row.recipe == recipe), None)
+        return known or row_of(*scale, recipe)
 
     def network(self, name: str) -> NetworkComparison:
         """A network of Table 1, run or not."""
@@ -80,26 +87,17 @@ class Scale:
         """Baseline and reinforced runs of the seeds that both have."""
         return split(self.network(name).pairs)
 
-    @cached_property
-    def _attention(self) -> dict[str, Attention | None]:
-        return {}
-
     def attention(self, name: str) -> Attention | None:
         """The channel maps of a network's pairs."""
-        if name not in self._attention:
-            self._attention[name] = load(*self.pair(name))
-        return self._attention[name]
-
-    @cached_property
-    def _scores(self) -> dict[str, Mapping[str, ScoreComparison]]:
-        return {}
+        return self._once("attention", name, lambda: load(*self.pair(name)))
 
     def scores(self, name: str) -> Mapping[str, ScoreComparison]:
         """Scores of the Grad-CAM maps of a network's pairs."""
-        if name not in self._scores:
-            compared = compare_scores(load_pairs(*self.pair(name)))
-            self._scores[name] = {one.score: one for one in compared}
-        return self._scores[name]
+
+        def make() -> dict[str, ScoreComparison]:
+            return {one.score: one for one in compare_scores(load_pairs(*self.pair(name)))}
+
+        return self._once("scores", name, make)
 
 
 def of_rows(

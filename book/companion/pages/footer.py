@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
-from book.companion.text.tables import Marked, Table, counted
+from book.companion.text.runs import machine_text
+from book.companion.text.tables import Marked, Table
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -43,7 +44,7 @@ def footer_markdown(
         f"- Records: {_counted(runs)}",
         f"- Data: {_each(_data(r) for r in records)}",
         f"- Commit: {_each(_commit(r) for r in records)}",
-        f"- Hardware: {_each(_hardware(r) for r in records)}",
+        f"- Hardware: {_each(machine_text(r.hardware) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
         f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
         "include other load on the machine; compare the benchmarks, not these.",
@@ -113,14 +114,6 @@ def _commit(record: Record) -> str:
         return "none (not run in a clone)"
     state = {True: "clean", False: "and code besides it", None: "state unknown"}
     return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
-
-
-def _hardware(record: Record) -> str:
-    hardware = record.hardware
-    names = [hardware.device_name]
-    if hardware.cpu_name != hardware.device_name:
-        names.append(hardware.cpu_name)
-    return f"{' with '.join(names)}, {counted(hardware.cpu_count, 'core')}"
 
 
 def _software(record: Record) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from book.companion.pages.footer import duration
+from book.companion.text.runs import machine_text
 from book.companion.text.tables import counted
 from dreal_lib.recipes import load_recipe
 from dreal_lib.records import StoredRecord
-from dreal_lib.runtime.environment import Hardware
 
 ORIGINS = ("re-run", "recorded")  # this machine's runs tell more about it than committed ones
 # By what runs a run is judged, the nearest first, with the words for it.
@@ -93,13 +93,7 @@ def _facts(stored: StoredRecord) -> dict[str, str]:
 def machines(estimates: Sequence[Estimate]) -> list[str]:
     """What the runs that the estimates are judged by were made on, in words, each once."""
     found = [stored.record.hardware for one in estimates for stored in one.judged_by]
-    return list(dict.fromkeys(_machine(hardware) for hardware in found))
-
-
-def _machine(hardware: Hardware) -> str:
-    cores = counted(hardware.cpu_count, "core")
-    processes = "" if hardware.world_size == 1 else f", {hardware.world_size} processes"
-    return f"{hardware.device_name}, {cores}{processes}"
+    return list(dict.fromkeys(machine_text(hardware) for hardware in found))
 
 
 def batch_seconds(estimates: Sequence[Estimate], jobs: int) -> float:

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
-from book.companion.text.tables import seeds_text
+from book.companion.text.tables import counted, seeds_text
 from dreal_lib.comparison.rows import ScaleComparison
 from dreal_lib.records import Record, StoredRecord
+from dreal_lib.runtime.environment import Hardware
 
 
 def scale_caption(comparison: ScaleComparison) -> str:
@@ -69,6 +70,13 @@ def trained_network(record: Record) -> str:
     trained = record.settings.get("depths", {}).get(depth, depth)
     width = record.settings.get("width")
     return f"{prefix}resnet{trained}" + (f" of width {width}" if width else "")
+
+
+def machine_text(hardware: Hardware) -> str:
+    """What a run was made on: device, processor where that is another thing, cores, processes."""
+    names = " with ".join(dict.fromkeys((hardware.device_name, hardware.cpu_name)))
+    processes = "" if hardware.world_size == 1 else f", {hardware.world_size} processes"
+    return f"{names}, {counted(hardware.cpu_count, 'core')}{processes}"
 
 
 def train_command(
