@@ -160,6 +160,10 @@ def _read(entry: dict[str, Any], paper: str, file: str) -> Statement:
             title: _part(entry.get("each", {}) | part)
             for title, part in fields.get(name, {}).items()
         }
+    if bool(fields["parts"]) == bool(fields.get("reading")):
+        raise UserError(
+            f"{file}: entry {entry.get('id')!r} must have either parts or a reading; give one"
+        )
     try:
         return Statement(paper=paper, **fields)
     except ValidationError as error:

@@ -219,6 +219,7 @@ def written(folder, name, paper, *entries):
 
 
 GOOD = BY_ID["map-margins"].model_dump(mode="json", exclude={"paper", "parts", "beside"})
+GOOD |= {"reading": "It can be read in two ways."}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,7 @@ GOOD = BY_ID["map-margins"].model_dump(mode="json", exclude={"paper", "parts", "
     [
         ({"verdict": "maybe"}, "a.yaml: entry 'map-margins' has a bad verdict"),
         ({"colour": "red"}, "entry 'map-margins' has a bad colour"),
+        ({"reading": ""}, "entry 'map-margins' must have either parts or a reading"),
         ({"printed": "about 1"}, "entry 'map-margins' has a bad printed"),
     ],
 )
@@ -254,6 +256,7 @@ def test_statements_of_two_papers_are_told_apart(tmp_path):
 
 def test_parts_share_what_stands_before_them(tmp_path):
     entry = GOOD | {
+        "reading": "",
         "each": {"source": "rows", "metric": "rank1_pct", "rules": "higher"},
         "parts": {"one": {"rows": "a - b"}, "two": {"rows": "c", "rules": "higher largest"}},
     }
