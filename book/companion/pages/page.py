@@ -164,7 +164,7 @@ class Page:
         data: Any,
         *,
         caption: str,
-        alt: str,
+        alt: str | Callable[[Any], str],
         label: str,
         numbers: Callable[[Any], pd.DataFrame] | None = None,
         ranges: Mapping[str, str] | None = None,
@@ -176,7 +176,8 @@ class Page:
             draw: A function from the data to a figure.
             data: What it draws; None, or something empty, if there is no run.
             caption: One paragraph; `{data}` in it, or `{data.seed}`, is filled in.
-            alt: What a reader who does not see the figure needs to know; filled in likewise.
+            alt: What a reader who does not see the figure needs to know; filled in likewise, or a
+                function from the data to it.
             label: What `{numref}` finds it by.
             numbers: A function from the data to the numbers drawn, for the reader to take away
                 as CSV (`book.companion.text.tables`); None if the data are a table of them.
@@ -189,7 +190,8 @@ class Page:
             return
         table = data if numbers is None else numbers(data)
         caption = caption.format(data=data)
-        alt = alt.format(data=data) + ranges_text(table, ranges or {})
+        said = alt(data) if callable(alt) else alt.format(data=data)
+        alt = said + ranges_text(table, ranges or {})
         bundle = {
             "image/svg+xml": to_svg(draw(data)),
             "text/plain": alt,
