@@ -41,7 +41,7 @@ def channel_distributions(shown: Shown) -> Figure:
     """Figs. 2 and 3: mean attention of each channel and a shade, baseline above reinforced.
 
     Args:
-        shown: Blocks, seed and shade, from `channel_attention.last_blocks` or `all_blocks`.
+        shown: Blocks, seed and shade, from `loaded.last_blocks` or `all_blocks`.
 
     Returns:
         A row of pairs (or several) a stage; the two of a pair share their axes. A map that a run
@@ -134,7 +134,7 @@ def spatial_means(shown: Shown) -> Figure:
     """Mean spatial map of each block, less its own level, baseline above reinforced.
 
     Args:
-        shown: Blocks and seed, from `channel_attention.all_blocks` of spatial maps.
+        shown: Blocks and seed, from `loaded.all_blocks` of spatial maps.
 
     Returns:
         All maps in one scale of colour; below each its level and its range. A map that a run lacks
@@ -224,7 +224,7 @@ def measures_by_block(
     """Measures of every map, from shallow to deep, baseline beside reinforced.
 
     Args:
-        frame: A row for each method, seed and map, as from `attention_measures.measure`.
+        frame: A row for each method, seed and map, as from `measures.measure`.
         labels: Title of the panel of each measure (a column of the frame).
         levels: Where a panel has a dotted line, by measure.
 

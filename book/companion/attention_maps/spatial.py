@@ -1,8 +1,8 @@
 """What each block's attention is worth once a network is trained.
 
-It is the bypass reward of Eq. 1 as a diagnostic: with a block's attention replaced by its
-mean, is the true class less probable (the attention helped) or more (it hurt)? It is known image by
-image for any network with attention (`evaluation.diagnose`); here it is summed up by block.
+It is the bypass reward of Eq. 1 as a diagnostic: with a block's attention replaced by its mean, is
+the true class less probable (the attention helped) or more (it hurt)? It is known image by image
+for any network with attention (`dreal_lib.diagnosis.evaluation`); here it is summed up by block.
 """
 
 from collections.abc import Sequence
