@@ -106,7 +106,8 @@ def test_what_a_dry_run_says(stored):
         "by the others",
         "not counted: 1 run without an estimate",
         "an estimate from runs on Test CPU, 2 cores and on Test GPU with Test CPU, 8 cores, of "
-        "training alone: rendering, notebooks and book are not counted; a run that was begun takes less",
+        "training alone: rendering, notebooks and book are not counted; a run that was begun takes "
+        "less",
     ]
     one = plan_lines(estimates[:1], 1)
     assert one[0] == "1 run would be trained:"
