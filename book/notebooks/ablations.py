@@ -73,7 +73,7 @@ view.say([*ablations.without_effect(view.comparison), ablations.chance_sentence(
 
 # %% tags=["hide-input"]
 view.show(
-    ablations.critic_error_table(view.comparison),
+    ablations.critic_table(view.comparison, ["critique_rmse", "correlation", "saturated_share"]),
     "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
     "its correlation with the reward over images, share of images on which the critic is "
     "saturated. Means over the blocks of a stage and over seeds; a dash is undefined. gamma scales "
@@ -81,7 +81,7 @@ view.show(
     "tab-critic-errors",
 )
 view.show(
-    ablations.critic_reward_table(view.comparison),
+    ablations.critic_table(view.comparison, ["reward_mean", "critique_mean", "reward_right_mean"]),
     "Mean reward R, mean critique Q, and mean reward on images predicted right (gain) in the last "
     "epoch, by stage; means over the blocks of a stage and over seeds.",
     "tab-critic-rewards",

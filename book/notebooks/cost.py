@@ -41,8 +41,8 @@ benchmarks_root = ""  # a folder of benchmarks instead of the committed ones, e.
 view = page.start("cost", globals())
 found = costs.read_costs(view.parameters.benchmarks_root)
 ratios = costs.read_ratios(view.parameters.benchmarks_root)
-paths = costs.read_input(view.parameters.benchmarks_root)
-soak = costs.read_soak(view.parameters.benchmarks_root)
+paths = costs.read("input", view.parameters.benchmarks_root)
+soak = costs.read("soak", view.parameters.benchmarks_root)
 
 # %% [markdown]
 # ## A training step

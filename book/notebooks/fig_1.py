@@ -42,8 +42,14 @@ drawn = plan.describe(network, image_size)
 view.figure(
     figure.method,
     drawn,
-    caption=text.CAPTION,
-    alt=text.alt_text(drawn),
+    caption="The method on two successive blocks of one stage; the paper's Fig. 1, drawn from the "
+    "network's own code. Rounded boxes compute, square ones are tensors, with their shape for one "
+    "image. Thin lines: forward pass. Thick lines: where each loss's gradient goes, as "
+    "backpropagation was found to carry it. Shaded: the blocks. Critics, rewards and losses exist "
+    "during training alone.",
+    alt="Flow chart of two blocks of {data.network}. In each the features F are pooled, turned "
+    "into the attention map A, and multiplied by it. A critic of each kind of map runs from block "
+    "to block and reads the pooled features and the map; its answer Q enters two losses.",
     label="fig-method",
     numbers=text.of_schematic,
 )
@@ -54,7 +60,12 @@ view.figure(
 # The blocks of a stage make maps of one size, so that one critic can judge them all.
 
 # %% tags=["hide-input"]
-view.show(text.stage_table(drawn), text.TABLE_CAPTION, "tab-stages")
+view.show(
+    text.stage_table(drawn),
+    "Every stage: the blocks whose attention one critic judges, the shapes for one image, the "
+    "width of the critic's input and its number of parameters.",
+    "tab-stages",
+)
 view.say(text.sentences(drawn))
 
 # %% [markdown]

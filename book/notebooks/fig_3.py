@@ -44,15 +44,22 @@ view.describe()
 
 # %% [markdown]
 # ## The distributions
+#
+# A network with one block a stage shows here what it shows in {doc}`Fig. 2 <fig_2>`.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
     figures.channel_distributions,
     shown,
-    caption=loaded.caption(shown),
-    alt=loaded.alt_text(shown),
+    caption="Channel attention over {data.attention.images:,} validation images, baseline above "
+    "reinforced, seed {data.seed}. Line: mean of each channel. Shade: around it 3 times the "
+    "{data.shade} (the paper writes variance), cut at 0 and 1. The two networks share the range of "
+    "a block.",
+    alt="Mean channel attention against the channel index, two panels a block, baseline above "
+    "reinforced.",
     label="fig-channel-attention-all",
     numbers=measures.of_maps,
+    ranges={"mean": "Mean attention"},
 )
 
 # %% [markdown]
@@ -74,9 +81,14 @@ view.figure(
     "their mean attention. Fluctuation over images: standard deviation of a channel over images, "
     "averaged over channels. Class share: share of the variance over images that the class "
     "explains; dotted: by chance.",
-    alt=changes.alt_text_by_block(attention),
+    alt="Three measures by block, a dot a seed.",
     label="fig-channel-attention-by-block",
-    numbers=measures.of_measures,
+    numbers=measures.measure,
+    ranges={
+        "spread": "Spread over channels",
+        "fluctuation": "fluctuation over images",
+        "class_share": "class share",
+    },
 )
 
 # %% [markdown]

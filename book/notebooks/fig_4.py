@@ -55,7 +55,7 @@ view.figure(
     grid,
     caption="Heat maps for the true class over the images in grey, baseline above and reinforced "
     "below; the frame is the object's box. The paper's Fig. 4, with images drawn at random.",
-    alt=chosen.alt_text(grid),
+    alt="Heat maps in pairs, baseline above and reinforced below. {data.titles}.",
     label="fig-grad-cam",
     numbers=chosen.of_grid,
 )

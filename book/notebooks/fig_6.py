@@ -54,8 +54,9 @@ view.figure(
     caption="Mean critique and mean reward of each attention module, over the same training images "
     "of each epoch: a panel a module, a line a run (seed). Critics that answer 0 lie on the zero "
     "line, one upon another. The paper's Fig. 6, from our runs.",
-    alt=text.alt_text(blocks),
+    alt="Critique and reward against the epoch, a panel a module, a line a run.",
     label="fig-critique-and-reward",
+    ranges={"reward_mean": "Mean reward", "critique_mean": "mean critique"},
 )
 
 # %% [markdown]
@@ -78,8 +79,9 @@ view.figure(
     caption="The two parts of the mean reward. Left: share of the training images predicted right. "
     "Others: mean reward over these alone, a panel a stage, a line a block and run (dashed: "
     "spatial maps; at the end the block's index, where a stage has several).",
-    alt=text.alt_text_of_parts(blocks),
+    alt="The two parts of the mean reward against the epoch.",
     label="fig-reward-parts",
+    ranges={"right_share": "Share right", "reward_right_mean": "mean reward on these"},
 )
 
 # %% [markdown]
@@ -98,8 +100,13 @@ view.figure(
     caption="Each critic over the training, shallow above and deep below, a row of cells a run: "
     "correlation of critique and reward over the images of an epoch, root mean square error of the "
     "critique, and share of the images on which the critic is saturated. Grey: undefined.",
-    alt=text.alt_text_of_quality(blocks),
+    alt="Three maps of colour, attention modules by epochs.",
     label="fig-critique-quality",
+    ranges={
+        "correlation": "Correlation of critique and reward",
+        "critique_rmse": "error of the critique",
+        "saturated_share": "share saturated",
+    },
 )
 
 # %% [markdown]

@@ -58,12 +58,20 @@ view.show(
     "tab-ranked-lists",
 )
 
+# %%
+caption = (
+    "A query {data.answered}, and the gallery images nearest to it, by network. Framed solid with "
+    "a tick: the same identity; dashed with a cross: another. The number is the cosine similarity, "
+    "c the camera. Below each image its Grad-CAM heat map for the similarity to the query; below "
+    "the query that for the similarity to the image ranked first."
+)
+
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
     ranked_figure.draw_query,
     both,
-    caption=ranked_lists.caption,
-    alt=ranked_lists.alt_text,
+    caption=caption,
+    alt="Rows of images with heat maps, by network, for a query {data.answered}.",
     label="fig-retrieved-right",
     numbers=ranked_lists.of_query,
     optional=True,
@@ -73,8 +81,8 @@ view.figure(
 view.figure(
     ranked_figure.draw_query,
     fixed,
-    caption=ranked_lists.caption,
-    alt=ranked_lists.alt_text,
+    caption=caption,
+    alt="Rows of images with heat maps, by network, for a query {data.answered}.",
     label="fig-retrieved-fixed",
     numbers=ranked_lists.of_query,
     optional=True,
@@ -84,8 +92,8 @@ view.figure(
 view.figure(
     ranked_figure.draw_query,
     broken,
-    caption=ranked_lists.caption,
-    alt=ranked_lists.alt_text,
+    caption=caption,
+    alt="Rows of images with heat maps, by network, for a query {data.answered}.",
     label="fig-retrieved-broken",
     numbers=ranked_lists.of_query,
     optional=True,

@@ -22,7 +22,7 @@
 # with attention, also one that was trained without the method.
 
 # %%
-from book.companion.attention_maps import figures, loaded, measures, shut, spatial
+from book.companion.attention_maps import changes, figures, loaded, measures, shut, spatial
 from book.companion.pages import page
 
 # %% tags=["parameters"]
@@ -52,10 +52,14 @@ view.describe()
 view.figure(
     figures.spatial_means,
     shown,
-    caption=spatial.spatial_caption(shown, "mean"),
-    alt=spatial.spatial_alt_text(shown, "mean"),
+    caption="Mean spatial map of each block, less its own level; below each its level and range. "
+    "No colour: all places alike; the level below tells whether the gate is shut. "
+    "{data.attention.images:,} validation images, seed {data.seed}, baseline above reinforced, one "
+    "scale of colour.",
+    alt="Mean spatial map of each block as a heat map, baseline above reinforced.",
     label="fig-spatial-means",
     numbers=measures.of_maps,
+    ranges={"mean": "Mean attention"},
 )
 
 # %% [markdown]
@@ -65,15 +69,19 @@ view.figure(
 view.figure(
     figures.spatial_deviations,
     shown,
-    caption=spatial.spatial_caption(shown, "deviation"),
-    alt=spatial.spatial_alt_text(shown, "deviation"),
+    caption="Standard deviation over images at each place of each spatial map; below each its mean "
+    "and range. No colour: the same for every image. "
+    "{data.attention.images:,} validation images, seed {data.seed}, baseline above reinforced, one "
+    "scale of colour.",
+    alt="Standard deviation over images at each place of each block's spatial map, as a heat map.",
     label="fig-spatial-deviations",
     numbers=measures.of_maps,
+    ranges={"variance": "Variance over images"},
 )
 
 # %% tags=["hide-input"]
 view.show(
-    spatial.spatial_table(attention),
+    changes.measure_table(attention, ["level", "spread", "fluctuation", "class_share"]),
     "Spatial maps, reinforced against baseline; columns as in the tables of channel attention. "
     "*Level*: mean attention over places and images. *Spread over places*: standard deviation over "
     "places of the mean map. *Fluctuation over images*: standard deviation over images, averaged "
@@ -83,7 +91,7 @@ view.show(
 view.say(
     [
         *shut.shut_sentences(view.comparison.networks, "spatial"),
-        spatial.spatial_sentence(attention),
+        changes.spread_sentence(attention),
     ]
 )
 
@@ -102,14 +110,14 @@ view.figure(
     caption="Bypass reward by block over the validation images predicted right: its mean, and the "
     "shares of images on which the block's attention helped and hurt; a dot a seed, a line through "
     "the means.",
-    alt=spatial.reward_alt_text(rewards),
+    alt="Mean bypass reward, share helped and share hurt by block, a dot a seed.",
     label="fig-bypass-rewards",
-    numbers=spatial.of_rewards,
+    ranges={"reward": "Reward", "helped": "share helped", "hurt": "share hurt"},
 )
 
 # %% tags=["hide-input"]
 view.show(
-    spatial.reward_table(rewards),
+    spatial.reward_table(rewards, view.origin, view.parameters.scale),
     "Bypass reward of each block over the validation images that the network itself predicts "
     "right: mean of baseline and reinforced over seeds, their difference paired by seed with its "
     "95 % interval, and the share of these images on which the block's attention helped (reward "

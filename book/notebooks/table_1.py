@@ -15,8 +15,8 @@
 #
 # {cite:t}`li2020dreal` train six networks on ImageNet, each with its attention as published by its
 # authors, and each again with recurrent critics that judge the attention while it is learned. In
-# their Table 1 every reinforced network errs less than its baseline, at the same cost once the
-# critics are taken away.
+# their Table 1 every reinforced network has a lower error than its baseline, at the same cost once
+# the critics are taken away.
 #
 # This page shows their numbers, counts the costs again, and compares baseline and reinforced runs
 # of our own. Ours were made at a smaller scale than theirs, so they stand in tables of their own:

@@ -59,8 +59,7 @@ view.say(table_3.published_sentence())
 #
 # Mean over n seeds ± sample standard deviation; *last* is the last epoch, *best* the epoch with the
 # lowest error on the same validation images. The difference to none is that of the last epoch,
-# paired by seed, with its 95 % interval (Student's t); below zero, the reinforced network errs
-# less.
+# paired by seed, with its 95 % interval (Student's t); below zero, reinforcing is better.
 
 # %% tags=["hide-input"]
 view.show(

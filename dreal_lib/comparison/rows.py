@@ -70,6 +70,14 @@ class NetworkComparison:
             return []
         return sorted(set(self.baseline.seeds) & set(self.reinforced.seeds))
 
+    @property
+    def pairs(self) -> list[tuple[StoredRecord, StoredRecord]]:
+        """Baseline and reinforced run of each of these seeds, by seed."""
+        first, second = (
+            {run.record.seed: run for run in row.runs} for row in (self.baseline, self.reinforced)
+        )
+        return [(first[seed], second[seed]) for seed in self.seeds]
+
     def differences(self, metric: str, epoch: Epoch = "last") -> dict[int, float]:
         """Reinforced minus baseline, by seed; empty where the two cannot be paired."""
         first, second = (row.values(metric, epoch) for row in (self.baseline, self.reinforced))
@@ -78,6 +86,13 @@ class NetworkComparison:
     def difference(self, metric: str, epoch: Epoch = "last") -> Difference | None:
         """The paired difference, or None where the two cannot be paired."""
         return difference_of(list(self.differences(metric, epoch).values()))
+
+
+def split(
+    pairs: Sequence[tuple[StoredRecord, StoredRecord]],
+) -> tuple[list[StoredRecord], list[StoredRecord]]:
+    """The first runs of some pairs, and the second ones."""
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 @dataclass(frozen=True)

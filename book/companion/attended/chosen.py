@@ -63,6 +63,14 @@ class Grid:
     rule: str
     source: str
 
+    @property
+    def titles(self) -> str:
+        """The classes of the images, by group."""
+        return "; ".join(
+            f"{name}: {', '.join(item.title for item in shown) or 'none'}"
+            for name, shown in self.groups.items()
+        )
+
 
 def outcome_groups(pair: Pair) -> Groups:
     """Validation images by who predicts them right, each (N,) bool; wrong in both is no group."""
@@ -135,23 +143,22 @@ def outcome_grid(
     pairs: Sequence[Pair], data_root: Path | None = None, skipped: int = 0
 ) -> Grid | None:
     """Images right in both or in one network alone, of the first pair; None without maps."""
-    return _grid(pairs, data_root, skipped, by_size=False)
+    return _grid(pairs[0], outcome_groups(pairs[0]), data_root, skipped) if _maps(pairs) else None
 
 
 def size_grid(pairs: Sequence[Pair], data_root: Path | None = None) -> Grid | None:
     """Images of small, middling and large objects; without objects the next ones by outcome."""
-    if pairs and size_groups(pairs[0]):
-        return _grid(pairs, data_root, 0, by_size=True)
-    return outcome_grid(pairs, data_root, skipped=PER_GROUP)
+    groups = size_groups(pairs[0]) if _maps(pairs) else {}
+    if not groups:
+        return outcome_grid(pairs, data_root, skipped=PER_GROUP)
+    return _grid(pairs[0], groups, data_root)
 
 
-def _grid(
-    pairs: Sequence[Pair], data_root: Path | None, skipped: int, by_size: bool
-) -> Grid | None:
-    if not pairs or not pairs[0].has_maps:
-        return None
-    pair = pairs[0]
-    groups = size_groups(pair) if by_size else outcome_groups(pair)
+def _maps(pairs: Sequence[Pair]) -> bool:
+    return bool(pairs) and pairs[0].has_maps
+
+
+def _grid(pair: Pair, groups: Groups, data_root: Path | None, skipped: int = 0) -> Grid:
     labels = pair.baseline[CLASS_LABELS]
     chosen = draw(groups, labels, skipped=skipped)
     wanted = [index for indices in chosen.values() for index in indices]
@@ -189,17 +196,6 @@ def choice_sentences(grid: Grid | None) -> list[str]:
         return ["There are no maps to choose images for."]
     empty = [f"No image is {name}." for name, shown in grid.groups.items() if not shown]
     return [grid.rule, grid.source, *empty]
-
-
-def alt_text(grid: Grid | None) -> str:
-    """The figure for who does not see it; empty without one."""
-    if grid is None:
-        return ""
-    groups = "; ".join(
-        f"{name}: {', '.join(item.title for item in shown) or 'none'}"
-        for name, shown in grid.groups.items()
-    )
-    return f"Heat maps in pairs, baseline above and reinforced below. {groups}."
 
 
 def of_grid(grid: Grid) -> pd.DataFrame:

@@ -6,19 +6,17 @@ under the rule of `book.companion.attended.scores`: over seeds if there are seve
 pairs of images.
 """
 
-import numpy as np
-
 from book.companion.attended.ranked_lists import refuse_other_places
 from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
+from book.companion.attended.text import seed_lines
 from book.companion.results.retrieval_rows import (
     SetsComparison,
     against,
-    paired_runs,
     step_label,
     steps_of,
 )
-from book.companion.text.differences import effect_text, interval_text, p_text
-from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
+from book.companion.text.differences import CHANGE_COLUMNS, effect_text
+from book.companion.text.tables import NOTHING, Marked, Table
 from dreal_lib.comparison.rows import NetworkComparison
 from dreal_lib.records.arrays import MASK_SHARE, PAIR_ENERGY, PAIR_GALLERY, PAIR_QUERY, SCORE
 
@@ -32,14 +30,14 @@ def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreC
     found = []
     for _, pair in steps_of(comparison):
         seeds = []
-        for seed, first, second in paired_runs(pair):
+        for first, second in pair.pairs:
             runs = dict(zip("ab", (first, second), strict=True))
             arrays = {key: run.figure_data() for key, run in runs.items()}
             if not all(PAIR_ENERGY in kept for kept in arrays.values()):
                 continue
             refuse_other_places(runs, arrays, PAIR_QUERY, PAIR_GALLERY)
             scores = ({SCORE.of("energy"): kept[PAIR_ENERGY]} for kept in arrays.values())
-            seeds.append(Pair(seed, first.origin, first.record, *scores))
+            seeds.append(Pair(first.record.seed, first.origin, first.record, *scores))
         found += [(pair, score) for score in compare_scores(seeds)]
     return found
 
@@ -55,27 +53,13 @@ def mask_share(comparison: SetsComparison) -> float:
 
 def energy_table(comparison: SetsComparison) -> Table:
     """Energy on the mask by step and seed."""
-    columns = ("Difference", "Seed", "Before", "After", "Difference", "95 % interval", "p", "Pairs")
-    rows: list[tuple[Cell, ...]] = []
-    for pair, score in energies(comparison):
-        for seed, one in score.by_seed.items():
-            low_high = interval_text(one.difference, 3)
-            means = (f"{one.baseline:.3f}", f"{one.reinforced:.3f}")
-            count = f"{one.difference.n} of {one.difference.n + one.undefined}"
-            change = signed(one.difference.mean, 3)
-            head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
-            rows.append((head, str(seed), *means, change, low_high, p_text(one.p), count))
-        if len(score.by_seed) > 1:
-            over, seeds = score.over_seeds, score.by_seed.values()
-            means = tuple(
-                f"{np.mean([getattr(one, m) for one in seeds]):.3f}"
-                for m in ("baseline", "reinforced")
-            )
-            change = (signed(over.mean, 3), interval_text(over, 3))
-            head = Marked(step_label(pair), pair.baseline.origin, comparison.scale)
-            rows.append((head, "all", *means, *change, NOTHING, f"{over.n} seeds"))
-    rows = rows or [(NOTHING,) * len(columns)]
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    columns = ("Difference", "Seed", "Before", "After", *CHANGE_COLUMNS, "p", "Pairs")
+    rows = [
+        (Marked(step_label(pair), pair.baseline.origin, comparison.scale), *cells)
+        for pair, score in energies(comparison)
+        for cells in seed_lines(score, of_all=True)
+    ]
+    return Table.of(columns, rows, instead=NOTHING)
 
 
 def energy_sentences(comparison: SetsComparison) -> list[str]:

@@ -6,8 +6,8 @@ gives the data root, as most carry no licence to pass them on.
 """
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,105 +27,17 @@ class Pictures:
     """Images as the network saw them.
 
     Attributes:
-        images: By place in the validation split, (H, W, 3) uint8; empty if none may be shown.
+        images: By place in the validation split, or among the queries, (H, W, 3) uint8; empty if
+            none may be shown.
+        gallery: The same of a gallery.
         titles: Of the classes; empty if unknown.
         source: A sentence on where they come from, or why there are none.
     """
 
     images: dict[int, np.ndarray] = field(default_factory=dict)
+    gallery: dict[int, np.ndarray] = field(default_factory=dict)
     titles: tuple[str, ...] = ()
     source: str = ""
-
-
-@dataclass(frozen=True)
-class RetrievalPictures:
-    """Images of an identity set, as they are stored.
-
-    Attributes:
-        query, gallery: By place in the split, (H, W, 3) uint8; empty if none may be shown.
-        source: As of `Pictures`.
-    """
-
-    query: dict[int, np.ndarray] = field(default_factory=dict)
-    gallery: dict[int, np.ndarray] = field(default_factory=dict)
-    source: str = ""
-
-
-def find_retrieval_pictures(
-    record: Record,
-    query: Iterable[int],
-    gallery: Iterable[int],
-    data_root: Path | None = None,
-    *,
-    prepared: Path = PREPARED_FIGURES,
-) -> RetrievalPictures:
-    """The query and gallery images of a retrieval run that a page may show.
-
-    Args:
-        record: Of the run; its fingerprint says whether a set is the run's.
-        query, gallery: Places in the splits.
-        data_root: The reader's own copy of the set, or None.
-        prepared: Where the rendered set may lie.
-
-    Raises:
-        UserError: `data_root` does not hold the images of the run.
-    """
-    wanted = (tuple(query), tuple(gallery))
-    if data_root is not None:
-        found = _read_places(data_root, record, wanted, "Images are read from the data root.")
-        if found is None:
-            raise UserError(
-                f"data_root {data_root} does not hold the images of {record.data.name} that the "
-                "run was evaluated on; give the set it was made with"
-            )
-        return found
-    if record.data.name != FIGURES:
-        return RetrievalPictures(
-            source=f"Images of {record.data.name} are not shown here, as the book passes on "
-            "rendered ones alone: maps stand alone. Give `data_root` to see them on your copy."
-        )
-    if (prepared / "index.csv").is_file():
-        found = _read_places(prepared, record, wanted, "Images are rendered ones.")
-        if found is not None:
-            return found
-    return _rendered_figures(record, wanted)
-
-
-def _rendered_figures(record: Record, wanted: tuple) -> RetrievalPictures:
-    from data_prep import embedded_figures
-    from data_prep.errors import PreparationError
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            root = embedded_figures.prepare(Path(folder) / FIGURES, workers=1)
-        except PreparationError as error:
-            return RetrievalPictures(
-                source=f"Images cannot be rendered ({error}): maps stand alone."
-            )
-        found = _read_places(root, record, wanted, "Images are rendered ones.")
-    return found or RetrievalPictures(
-        source="The run's images are not those that the generator renders by default: maps stand "
-        "alone. Give `data_root` to see them."
-    )
-
-
-def _read_places(
-    root: Path, record: Record, wanted: tuple, source: str
-) -> RetrievalPictures | None:
-    """The images from a data root, or None if it is not the run's set."""
-    # Not at the top: they load torch.
-    from dreal_lib.data.identities import open_identity_set
-    from dreal_lib.data.images import read_image
-    from dreal_lib.tasks.retrieval import identity_facts
-
-    images = open_identity_set(root)
-    if identity_facts(images).fingerprint != record.data.fingerprint:
-        return None
-    query, gallery = (
-        {place: np.asarray(read_image(root / split.files[place])) for place in places}
-        for split, places in zip((images.query, images.gallery), wanted, strict=True)
-    )
-    return RetrievalPictures(query, gallery, source)
 
 
 def find_pictures(
@@ -152,48 +64,110 @@ def find_pictures(
         UserError: `data_root` does not hold the images of the run.
     """
     wanted = list(wanted)
+
+    def read(root: Path, anew: bool = False) -> Pictures | None:
+        found = _read(root, record, labels, wanted, whole=not anew)
+        checked = found is not None and anew and boxes is not None
+        return None if checked and not _same_boxes(root, record, wanted, boxes) else found
+
+    def render(out: Path) -> Path:
+        from data_prep import embedded
+
+        # Each image depends on its number alone; of the training ones their classes are needed.
+        most = max(10, len(labels))
+        return embedded.prepare(out, train_images=10, val_images=most, workers=1)
+
+    what = f"the {len(labels)} validation images of {record.data.name}"
+    return _find(record, read, data_root, prepared, render, what)
+
+
+def find_retrieval_pictures(
+    record: Record,
+    query: Iterable[int],
+    gallery: Iterable[int],
+    data_root: Path | None = None,
+    *,
+    prepared: Path = PREPARED_FIGURES,
+) -> Pictures:
+    """The query and gallery images of a retrieval run that a page may show, as they are stored.
+
+    Args:
+        record: Of the run; its fingerprint says whether a set is the run's.
+        query, gallery: Places in the splits.
+        data_root: The reader's own copy of the set, or None.
+        prepared: Where the rendered set may lie.
+
+    Raises:
+        UserError: `data_root` does not hold the images of the run.
+    """
+    wanted = (tuple(query), tuple(gallery))
+
+    def read(root: Path, anew: bool = False) -> Pictures | None:
+        return _read_places(root, record, wanted)
+
+    def render(out: Path) -> Path:
+        from data_prep import embedded_figures
+
+        return embedded_figures.prepare(out, workers=1)
+
+    return _find(record, read, data_root, prepared, render, f"the images of {record.data.name}")
+
+
+def _find(
+    record: Record,
+    read: Callable[..., Pictures | None],
+    data_root: Path | None,
+    prepared: Path,
+    render: Callable[[Path], Path],
+    what: str,
+) -> Pictures:
+    """The reader's own copy, else the rendered set where it lies, else rendered anew."""
+    from data_prep.errors import PreparationError
+
     if data_root is not None:
-        found = _read(data_root, record, labels, wanted, "Images are read from the data root.")
+        found = read(data_root)
         if found is None:
             raise UserError(
-                f"data_root {data_root} does not hold the {len(labels)} validation images of "
-                f"{record.data.name} that the run was evaluated on; give the set it was made with"
+                f"data_root {data_root} does not hold {what} that the run was evaluated on; give "
+                "the set it was made with"
             )
-        return found
-    if record.data.name != EMBEDDED:
+        return replace(found, source="Images are read from the data root.")
+    if record.data.name not in (EMBEDDED, FIGURES):
         return Pictures(
             source=f"Images of {record.data.name} are not shown here, as they may not be passed "
             "on: maps stand alone. Give `data_root` to see them on your copy."
         )
-    if (prepared / "manifest.json").is_file():
-        found = _read(prepared, record, labels, wanted, "Images are rendered ones.")
-        if found is not None:
-            return found
-    return _rendered(record, labels, wanted, boxes)
+    made = any((prepared / name).is_file() for name in ("index.csv", "manifest.json"))
+    found = read(prepared) if made else None
+    if found is None:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = read(render(Path(folder) / record.data.name), anew=True)
+            except PreparationError as error:
+                return Pictures(source=f"Images cannot be rendered ({error}): maps stand alone.")
+    if found is None:
+        return Pictures(
+            source="The run's images are not those that the generator renders by default: maps "
+            "stand alone. Give `data_root` to see them."
+        )
+    return replace(found, source="Images are rendered ones.")
 
 
-def _rendered(
-    record: Record, labels: np.ndarray, wanted: list[int], boxes: np.ndarray | None
-) -> Pictures:
-    """Renders the validation images again: each depends on its number alone."""
-    from data_prep import embedded
-    from data_prep.errors import PreparationError
+def _read_places(root: Path, record: Record, wanted: tuple) -> Pictures | None:
+    """The images from a data root, or None if it is not the run's set."""
+    # Not at the top: they load torch.
+    from dreal_lib.data.identities import open_identity_set
+    from dreal_lib.data.images import read_image
+    from dreal_lib.tasks.retrieval import identity_facts
 
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            # Of training images as few as there can be; only their classes are needed.
-            root = embedded.prepare(
-                Path(folder) / EMBEDDED, train_images=10, val_images=max(10, len(labels)), workers=1
-            )
-        except PreparationError as error:
-            return Pictures(source=f"Images cannot be rendered ({error}): maps stand alone.")
-        found = _read(root, record, labels, wanted, "Images are rendered ones.", whole=False)
-        if found is not None and (boxes is None or _same_boxes(root, record, wanted, boxes)):
-            return found
-    return Pictures(
-        source="The run's images are not those that the generator renders by default: maps stand "
-        "alone. Give `data_root` to see them."
+    images = open_identity_set(root)
+    if identity_facts(images).fingerprint != record.data.fingerprint:
+        return None
+    query, gallery = (
+        {place: np.asarray(read_image(root / split.files[place])) for place in places}
+        for split, places in zip((images.query, images.gallery), wanted, strict=True)
     )
+    return Pictures(query, gallery)
 
 
 def _read(
@@ -201,8 +175,7 @@ def _read(
     record: Record,
     labels: np.ndarray,
     wanted: list[int],
-    source: str,
-    whole: bool = True,
+    whole: bool,
 ) -> Pictures | None:
     """The images from a data root, or None if it is not the run's set."""
     # Not at the top: they load torch, which a page without pictures can do without.
@@ -219,7 +192,7 @@ def _read(
         index: np.asarray(cut(read_image(root / images.val.files[index]), crops, squared))
         for index in wanted
     }
-    return Pictures(pixels, images.titles, source)
+    return Pictures(pixels, titles=images.titles)
 
 
 def _cutting(record: Record):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from book.companion.attended.pictures import RetrievalPictures, find_retrieval_pictures
+from book.companion.attended.pictures import Pictures, find_retrieval_pictures
 from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
 from book.companion.text.tables import NOTHING, Cell, Marked, Table
 from dreal_lib.errors import UserError
@@ -212,16 +212,14 @@ def _rule(groups: Mapping[str, np.ndarray], first: str, seed: int) -> str:
 
 def _pictures(
     run: StoredRecord, arrays: Mapping[str, Arrays], wanted: Sequence[int], data_root
-) -> RetrievalPictures:
+) -> Pictures:
     tops = np.concatenate([found[TOP][wanted].ravel() for found in arrays.values()])
     queries = next(iter(arrays.values()))[KEPT_PLACE][wanted].tolist()
     gallery = sorted(set(tops[tops >= 0].tolist()))
     return find_retrieval_pictures(run.record, queries, gallery, data_root)
 
 
-def _shown(
-    outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: RetrievalPictures
-) -> Shown:
+def _shown(outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: Pictures) -> Shown:
     one = arrays["reinforced"]
     height, width = heat_settings(one)["image_size"]
     return Shown(
@@ -234,7 +232,7 @@ def _shown(
     )
 
 
-def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures) -> Strip:
+def _strip(method: str, number: int, arrays: Arrays, pictures: Pictures) -> Strip:
     place = int(arrays[KEPT_PLACE][number])
     top = tuple(
         Panel(
@@ -249,7 +247,7 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures
     )
     query = Panel(
         arrays[QUERY_HEAT][number].astype(np.float32),
-        pictures.query.get(place),
+        pictures.images.get(place),
         int(arrays[KEPT_CAMERA][number]),
     )
     (valid,) = np.flatnonzero(arrays[QUERY_PLACE] == place)
@@ -260,27 +258,6 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: RetrievalPictures
         int(arrays[FIRST_RANK][valid]),
         float(arrays[AVERAGE_PRECISION][valid]),
     )
-
-
-def caption(shown: Shown) -> str:
-    """The caption of one query's figure."""
-    return (
-        f"A query {shown.answered}, and the {len(shown.strips[0].top)} gallery images "
-        "nearest to it, by network. Framed solid with a tick: the same identity; dashed with a "
-        "cross: another. The number is the cosine similarity, c the camera. Below each image its "
-        "Grad-CAM heat map for the similarity to the query; below the query that for the "
-        "similarity to the image ranked first."
-    )
-
-
-def alt_text(shown: Shown) -> str:
-    """The figure for who does not see it."""
-    lists = "; ".join(
-        f"{LABELS[strip.method]}: "
-        + ", ".join("right" if panel.right else "wrong" for panel in strip.top)
-        for strip in shown.strips
-    )
-    return f"Rows of images with heat maps for a query {shown.answered}. Ranked {lists}."
 
 
 def lists_table(lists: Lists) -> Table:
@@ -299,8 +276,7 @@ def lists_table(lists: Lists) -> Table:
         for strip in shown.strips
     ]
     columns = ("Query", "Network", "First right at", "Right", "In the gallery", "AP")
-    rows = rows or [(NOTHING,) * len(columns)]
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2, instead=NOTHING)
 
 
 def of_query(shown: Shown) -> pd.DataFrame:

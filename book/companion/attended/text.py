@@ -12,9 +12,8 @@ from book.companion.attended.scores import (
     ScoreComparison,
     above_uniform,
 )
-from book.companion.text.differences import effect_text, interval_text, p_text
-from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
-from dreal_lib.comparison.paired import Difference
+from book.companion.text.differences import CHANGE_COLUMNS, change_cells, effect_text, p_text
+from book.companion.text.tables import NOTHING, Marked, Table, seeds_text
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.records.arrays import BOX_SHARE, HEAT_MAPS, heat_settings
 
@@ -40,8 +39,8 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
     facts = [
         f"Maps: {how['method']} at {how['layer']} for the true class, {height} x {width} cells for "
         f"images of {size} pixels; attended: from {how['threshold']} of a map's maximum on.",
-        f"{count} validation images of {pair.record.data.name}, seeds "
-        f"{', '.join(str(p.seed) for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
+        f"{count} validation images of {pair.record.data.name}, "
+        f"{seeds_text(p.seed for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
         "zero everywhere and count in no score.",
     ]
     if not all(pair.has_objects for pair in pairs):
@@ -64,53 +63,52 @@ def _no_objects(pair: Pair) -> str:
 
 def score_table(comparisons: Sequence[ScoreComparison], pairs: Sequence[Pair]) -> Table:
     """Scores with intervals and tests, a line a seed; one line says why if there is none."""
-    columns = ("Score", "Seed", *(m.capitalize() for m in METHODS), "Difference", "95 % interval")
-    columns = (*columns, "p", "n")
-    numeric = frozenset(range(1, len(columns)))
-    if not comparisons:
-        return Table(columns, ((availability(pairs)[-1], *[NOTHING] * 7),), numeric)
-    rows: list[tuple[Cell, ...]] = []
-    for comparison in comparisons:
-        for seed, found in comparison.by_seed.items():
-            name = Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale)
-            numbers = _numbers(found.baseline, found.reinforced, found.difference)
-            rows.append((name, str(seed), *numbers, p_text(found.p), str(found.difference.n)))
-        if len(comparison.by_seed) > 1:
-            scores = comparison.by_seed.values()
-            means = (float(np.mean([getattr(s, method) for s in scores])) for method in METHODS)
-            numbers = _numbers(*means, comparison.over_seeds)
-            name = Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale)
-            rows.append((name, "all", *numbers, NOTHING, f"{len(scores)} seeds"))
-    return Table(columns, tuple(rows), numeric)
+    columns = ("Score", "Seed", *(m.capitalize() for m in METHODS), *CHANGE_COLUMNS, "p", "n")
+    rows = [
+        (Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale), *cells)
+        for comparison in comparisons
+        for cells in seed_lines(comparison)
+    ]
+    return Table.of(columns, rows, instead=availability(pairs)[-1])
+
+
+def seed_lines(comparison: ScoreComparison, of_all: bool = False) -> list[tuple[str, ...]]:
+    """Seed, both means, difference, interval, p and n: a line a seed, and one over several.
+
+    Args:
+        comparison: Of one score.
+        of_all: Whether n also says how many images there are.
+    """
+    lines = []
+    for seed, found in comparison.by_seed.items():
+        n = found.difference.n
+        count = f"{n} of {n + found.undefined}" if of_all else str(n)
+        means = (f"{getattr(found, method):.3f}" for method in METHODS)
+        change = change_cells(found.difference)[:2]
+        lines.append((str(seed), *means, *change, p_text(found.p), count))
+    if len(lines) > 1:
+        scores = comparison.by_seed.values()
+        means = (f"{np.mean([getattr(s, method) for s in scores]):.3f}" for method in METHODS)
+        change = change_cells(comparison.over_seeds)[:2]
+        lines.append(("all", *means, *change, NOTHING, f"{len(scores)} seeds"))
+    return lines
 
 
 def group_table(groups: Mapping[str, Sequence[ScoreComparison]], pairs: Sequence[Pair]) -> Table:
     """The difference that decides, by group of images; one line says why if there is none."""
-    columns = ("Images", "Score", "Difference", "95 % interval", "n")
-    numeric = frozenset(range(2, len(columns)))
+    columns = ("Images", "Score", *CHANGE_COLUMNS, "n")
     rows = [
         (
             Marked(name, pairs[0].origin, pairs[0].record.scale),
             SCORES[comparison.score],
-            signed(comparison.deciding.mean, 3),
-            interval_text(comparison.deciding, 3),
+            *change_cells(comparison.deciding)[:2],
             _counted(comparison),
         )
         for name, comparisons in groups.items()
         for comparison in comparisons
         if comparison.score in (*CORRECT, *COMPLETE, "area")
     ]
-    rows = rows or [(availability(pairs)[-1], *[NOTHING] * 4)]
-    return Table(columns, tuple(rows), numeric)
-
-
-def _numbers(baseline: float, reinforced: float, difference: Difference) -> tuple[str, ...]:
-    return (
-        f"{baseline:.3f}",
-        f"{reinforced:.3f}",
-        signed(difference.mean, 3),
-        interval_text(difference, 3),
-    )
+    return Table.of(columns, rows, words=2, instead=availability(pairs)[-1])
 
 
 def _counted(comparison: ScoreComparison) -> str:

@@ -1,9 +1,9 @@
 """Figures of attention maps: Figs. 2 and 3, spatial maps, and measures by block.
 
-Drawn from `channel_attention` and `spatial_attention`; colours and style are those of `figures`.
+Drawn from `loaded` and `spatial`; colours and style are those of `book.companion.drawing`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from book.companion.attention_maps.changes import MEASURES
 from book.companion.attention_maps.loaded import Attention, MapStatistics, Shown
 from book.companion.attention_maps.measures import measure
-from book.companion.attention_maps.spatial import REWARD_MEASURES, Rewards
+from book.companion.attention_maps.spatial import REWARD_MEASURES
 from book.companion.drawing import (
     FAINT,
     INK,
@@ -41,7 +41,7 @@ def channel_distributions(shown: Shown) -> Figure:
     """Figs. 2 and 3: mean attention of each channel and a shade, baseline above reinforced.
 
     Args:
-        shown: Blocks, seed and shade, from `channel_attention.last_blocks` or `all_blocks`.
+        shown: Blocks, seed and shade, from `loaded.last_blocks` or `all_blocks`.
 
     Returns:
         A row of pairs (or several) a stage; the two of a pair share their axes. A map that a run
@@ -52,7 +52,6 @@ def channel_distributions(shown: Shown) -> Figure:
     """
     _refuse_empty(shown.maps)
     grid = block_grid(shown.maps)
-    columns = max(map(len, grid))
     channels = sum(
         found.mean.size
         for method in METHODS
@@ -65,23 +64,29 @@ def channel_distributions(shown: Shown) -> Figure:
             layout="constrained",
             dpi=IMAGE_DPI,
         )
-        axes = figure.subplots(2 * len(grid), columns, squeeze=False)
-        for row, names in enumerate(grid):
-            for column in range(columns):
-                pair = axes[2 * row : 2 * row + 2, column]
-                if column < len(names):
-                    _pair(pair, shown, names[column], columns, channels > MOST_VECTOR_CHANNELS)
-                else:
-                    for axis in pair:
-                        axis.remove()
-            _label_rows(axes[2 * row : 2 * row + 2, 0])
+        for name, pair in _panels(figure, grid):
+            _pair(pair, shown, name, channels > MOST_VECTOR_CHANNELS)
         figure.supxlabel("channel index", fontsize=8)
         figure.supylabel("attention", fontsize=8)
         return figure
 
 
-def _pair(axes: Sequence[Axes], shown: Shown, name: str, columns: int, as_image: bool) -> None:
-    _name_panel(axes[0], name, columns)
+def _panels(figure: Figure, grid: list[list[str]]) -> Iterator[tuple[str, Sequence[Axes]]]:
+    """A pair of named panels a block, baseline above reinforced."""
+    columns = max(map(len, grid))
+    axes = figure.subplots(2 * len(grid), columns, squeeze=False)
+    for row, names in enumerate(grid):
+        pairs = axes[2 * row : 2 * row + 2]
+        for axis, method in zip(pairs[:, 0], METHODS, strict=True):
+            axis.set_ylabel(method, color=PALETTE[method], fontweight="bold", fontsize=7)
+        for axis in pairs[:, len(names) :].flat:
+            axis.remove()
+        for column, name in enumerate(names):
+            _name_panel(pairs[0, column], name, columns)
+            yield name, pairs[:, column]
+
+
+def _pair(axes: Sequence[Axes], shown: Shown, name: str, as_image: bool) -> None:
     limits = []
     for axis, method in zip(axes, METHODS, strict=True):
         found = shown.statistics(method, name)
@@ -125,16 +130,11 @@ def _name_panel(axis: Axes, name: str, columns: int) -> None:
     )
 
 
-def _label_rows(axes: Sequence[Axes]) -> None:
-    for axis, method in zip(axes, METHODS, strict=True):
-        axis.set_ylabel(method, color=PALETTE[method], fontweight="bold", fontsize=7)
-
-
 def spatial_means(shown: Shown) -> Figure:
     """Mean spatial map of each block, less its own level, baseline above reinforced.
 
     Args:
-        shown: Blocks and seed, from `channel_attention.all_blocks` of spatial maps.
+        shown: Blocks and seed, from `loaded.all_blocks` of spatial maps.
 
     Returns:
         All maps in one scale of colour; below each its level and its range. A map that a run lacks
@@ -188,24 +188,17 @@ def _heat_maps(
     with mpl.rc_context(STYLE):
         height = 0.6 + 2 * len(grid) * (WIDTH_INCHES / max(columns, 4) + 0.05)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
-        axes = figure.subplots(2 * len(grid), columns, squeeze=False)
-        for row, names in enumerate(grid):
-            pairs = axes[2 * row : 2 * row + 2]
-            for column, name in enumerate(names):
-                _name_panel(pairs[0, column], name, columns)
-                for axis, method in zip(pairs[:, column], METHODS, strict=True):
-                    item = shown.statistics(method, name)
-                    if item is None:
-                        _missing(axis)
-                        axis.set_box_aspect(1)
-                        continue
-                    axis.imshow(values_of(item), cmap=colours, norm=scale, interpolation="nearest")
-                    axis.set(xticks=[], yticks=[])
-                    axis.set_xlabel(text_of(item), fontsize=6.5, labelpad=2)
-                    axis.spines[["top", "right"]].set_visible(True)
-            for axis in pairs[:, len(names) :].flat:
-                axis.remove()
-            _label_rows(pairs[:, 0])
+        for name, pair in _panels(figure, grid):
+            for axis, method in zip(pair, METHODS, strict=True):
+                item = shown.statistics(method, name)
+                if item is None:
+                    _missing(axis)
+                    axis.set_box_aspect(1)
+                    continue
+                axis.imshow(values_of(item), cmap=colours, norm=scale, interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+                axis.set_xlabel(text_of(item), fontsize=6.5, labelpad=2)
+                axis.spines[["top", "right"]].set_visible(True)
         bar = figure.colorbar(
             ScalarMappable(scale, colours), ax=list(figure.axes), location="bottom", aspect=50
         )
@@ -231,7 +224,7 @@ def measures_by_block(
     """Measures of every map, from shallow to deep, baseline beside reinforced.
 
     Args:
-        frame: A row for each method, seed and map, as from `attention_measures.measure`.
+        frame: A row for each method, seed and map, as from `measures.measure`.
         labels: Title of the panel of each measure (a column of the frame).
         levels: Where a panel has a dotted line, by measure.
 
@@ -267,9 +260,9 @@ def attention_by_block(attention: Attention) -> Figure:
     return measures_by_block(measure(attention), labels, levels)
 
 
-def rewards_by_block(rewards: Rewards) -> Figure:
+def rewards_by_block(rewards: pd.DataFrame) -> Figure:
     """`measures_by_block` of the mean bypass reward, and of the shares helped and hurt."""
-    return measures_by_block(rewards.frame, REWARD_MEASURES, {"reward": 0.0})
+    return measures_by_block(rewards, REWARD_MEASURES, {"reward": 0.0})
 
 
 def _dots(

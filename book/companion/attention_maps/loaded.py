@@ -1,6 +1,6 @@
 """Attention maps over a validation set, loaded from records, and what Figs. 2 and 3 show of them.
 
-`attention_measures` measures them, `attention_claims` compares, `attention_figures` draws.
+`measures` measures them, `changes` compares, `figures` draws.
 
 Letters: C channels, N images, K classes.
 """
@@ -11,12 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from book.companion.papers.names import (
-    block_title,
-    depth,
-    last_of_stages,
-    stage_name,
-)
+from book.companion.papers.names import depth, last_of_stages
 from book.companion.text.tables import Origin
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError, unknown_choice
@@ -223,47 +218,3 @@ def chance_share(labels: np.ndarray) -> float:
     if len(labels) < 2:
         return float("nan")
     return (len(np.unique(labels)) - 1) / (len(labels) - 1)
-
-
-def caption(shown: Shown | None) -> str:
-    """The caption of a figure of distributions; empty without runs."""
-    if shown is None:
-        return ""
-    written = {
-        "variance": "3 times the variance, as the paper writes",
-        "deviation": "3 times the standard deviation, where the paper writes variance",
-    }
-    single = shown.attention.maps == last_of_stages(shown.attention.maps)
-    note = " This network has one block a stage: Figs. 2 and 3 show the same ones." * single
-    return (
-        f"Channel attention over {shown.attention.images:,} validation images, baseline above "
-        f"reinforced, seed {shown.seed}. Line: mean of each channel. Shade: around it "
-        f"{written[shown.shade]}, cut at 0 and 1. The two networks share the range of a block."
-        f"{note}"
-    )
-
-
-def alt_text(shown: Shown | None) -> str:
-    """A figure of distributions for who does not see it; empty without runs."""
-    if shown is None:
-        return ""
-    stages: dict[str, list[str]] = {}
-    for name in shown.maps:
-        stages.setdefault(name.split(".")[0], []).append(name)
-    ranges = []
-    for stage, maps in stages.items():
-        title = block_title(maps[0]) if len(maps) == 1 else stage_name(stage)
-        texts = [f"{method} {_range(shown, method, maps)}" for method in METHODS]
-        ranges.append(f"{title}: {', '.join(texts)}")
-    return (
-        f"Mean channel attention of {len(shown.maps)} blocks against the channel index, baseline "
-        f"above reinforced. Means reach in {'; in '.join(ranges)}."
-    )
-
-
-def _range(shown: Shown, method: str, maps: Sequence[str]) -> str:
-    means = [s.mean for s in (shown.statistics(method, name) for name in maps) if s is not None]
-    if not means:
-        return "missing"
-    values = np.concatenate([mean.ravel() for mean in means])
-    return f"{values.min():.2f} to {values.max():.2f}"

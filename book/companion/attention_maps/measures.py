@@ -108,8 +108,3 @@ def of_maps(shown: Shown) -> pd.DataFrame:
 
 def _entries(found: MapStatistics) -> pd.DataFrame:
     return entries_of(mean=found.mean, variance=found.variance)
-
-
-def of_measures(attention: Attention) -> pd.DataFrame:
-    """What Fig. 3's second figure draws: every measure of every map; see `measure`."""
-    return measure(attention)

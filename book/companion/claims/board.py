@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from book.companion.claims import render
-from book.companion.claims.counts import COUNTED
-from book.companion.claims.judged import Observed, observe
-from book.companion.claims.printed import PRINTED
+from book.companion.claims.counted import COUNTED
+from book.companion.claims.judged import Observed, observe, verdict_without_runs
 from book.companion.claims.sources import Scale
 from book.companion.claims.statements import (
     NOT_REPRODUCED,
     REPRODUCED,
+    UNCLEAR,
     UNTRIED,
     VERDICTS,
     Group,
@@ -27,10 +27,8 @@ from book.companion.text.differences import NOT_RUN
 from book.companion.text.runs import train_command
 from book.companion.text.tables import Cell, Marked, Table
 from dreal_lib.comparison import rows as compare
-from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
 
-UNTRAINED = {**COUNTED, **PRINTED}
 NO_TRAINING = "no training needed"
 SEEDS = (0, 1, 2)  # asked for where a statement is undecided
 
@@ -91,15 +89,13 @@ def scales_of(stored: Sequence[StoredRecord]) -> list[Scale]:
 
 def judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:
     """One statement, by the runs of several scales; the first is the page's own."""
-    if not statement.parts:
-        if statement.measure not in UNTRAINED:
-            raise UserError(
-                f"statement {statement.id} has no parts and names no measure; got "
-                f"{statement.measure!r}; choose from {', '.join(UNTRAINED)}"
-            )
-        counted = UNTRAINED[statement.measure](statement)
-        result = Marked(counted.result, "computed")
-        return Entry(statement, counted.verdict, result, NO_TRAINING, counted.said)
+    if statement.reading:
+        return Entry(statement, UNCLEAR, Marked(statement.reading, "computed"), NO_TRAINING)
+    if not statement.recipes:
+        found = observe(Scale((), "paper", None), statement, sources=COUNTED)
+        result = Marked(render.brief(found), "computed")
+        said = " ".join(part.more for part in found.parts.values() if part.more)
+        return Entry(statement, verdict_without_runs(found), result, NO_TRAINING, said)
     seen = [(scale, found) for scale in scales if (found := observe(scale, statement))]
     deciding = [(s, found) for s, found in seen if found.decides and found.holds is not None]
     if deciding:
@@ -143,7 +139,7 @@ def tally_sentence(board: Sequence[Entry]) -> str:
     found = [e for e in board if e.verdict == REPRODUCED]
     if not found:
         return text
-    counted = sum(e.statement.measure in COUNTED for e in found)
+    counted = sum(not e.statement.recipes for e in found)
     share = "All" if counted == len(found) else f"{counted} of the {len(found)}"
     text += f" {share} reproduced ones are counts of parameters and operations"
     if not any(e.statement.group in ("errors", "retrieval") for e in found):
@@ -192,16 +188,6 @@ def _once(text: str, name: str, own: str, stated: dict[str, str]) -> str:
     """A text, or where it stands if it was stated before."""
     first = stated.setdefault(text, own)
     return text if first == own else f"{name}: as `{first}`."
-
-
-def changed_verdicts(board: Sequence[Entry]) -> list[str]:
-    """One line for each verdict that is not the one its entry holds."""
-    return [
-        f"{e.statement.id}: the records say {e.verdict!r}, its entry in the statements of "
-        f"{e.statement.paper} {e.statement.verdict!r}; look at why, then change the entry"
-        for e in board
-        if e.verdict != e.statement.verdict
-    ]
 
 
 def runs_of_board(board: Sequence[Entry]) -> list[StoredRecord]:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from book.companion.attention_maps.shut import shut_text
@@ -14,13 +15,16 @@ from book.companion.drawing import to_svg
 from book.companion.pages.page import Page
 from book.companion.results.table_1 import mean_sentence
 from book.companion.schematic import figure
-from book.companion.schematic import text as schematic_text
 from book.companion.schematic.plan import describe
 from book.companion.text.tables import Marked
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import StoredRecord
 
 NETWORK = "se_resnet50"  # the paper's own example, Fig. 1
+ALT = (
+    "Flow chart of two blocks of SE-ResNet-50. In each, attention is made from the block's "
+    "features and multiplied by them; a critic runs from block to block and judges the attention."
+)
 QUOTED = (  # statements whose lines the front page shows
     "operations",
     "training-cost",
@@ -31,49 +35,42 @@ QUOTED = (  # statements whose lines the front page shows
 )
 
 
-class Picture:
-    """A drawing that another page can show: an image with its text alternative.
+@dataclass(frozen=True)
+class Quoted:
+    """What another page can show within its own: HTML, and the same as plain text."""
 
-    Args:
-        svg: The drawing.
-        alt: What a reader who does not see it needs to know.
-    """
-
-    def __init__(self, svg: str, alt: str):
-        self.svg, self.alt = svg, alt
+    html: str
+    text: str
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:  # IPython calls it
-        # An image, not markup of the page, so that nothing in it can clash with another drawing;
-        # of the types that myst-nb takes from another page, HTML alone can hold an SVG.
-        data = base64.b64encode(self.svg.encode()).decode()
-        source = f"data:image/svg+xml;base64,{data}"
-        tag = f'<img class="dark-light" width="100%" alt="{escape(self.alt)}" src="{source}">'
-        return {"text/html": tag, "text/plain": self.alt}
+        return {"text/html": self.html, "text/plain": self.text}
 
 
-class Line:
-    """A line of text that another page can show within its own, in the type of that page.
+def picture(svg: str, alt: str) -> Quoted:
+    """A drawing as an image with its text alternative.
 
-    What `glue:text` shows is bold throughout.
+    An image, not markup of the page, so that nothing in it can clash with another drawing; of the
+    types that myst-nb takes from another page, HTML alone can hold an SVG.
+    """
+    data = base64.b64encode(svg.encode()).decode()
+    source = f"data:image/svg+xml;base64,{data}"
+    html = f'<img class="dark-light" width="100%" alt="{escape(alt)}" src="{source}">'
+    return Quoted(html, alt)
+
+
+def line(text: str, stressed: str = "") -> Quoted:
+    """A line of plain text in the type of the page; what `glue:text` shows is bold throughout.
 
     Args:
         text: Plain.
         stressed: What it begins with, set apart; empty for none.
     """
-
-    def __init__(self, text: str, stressed: str = ""):
-        self.text, self.stressed = text, stressed
-
-    def __str__(self) -> str:
-        return f"{self.stressed}: {self.text}" if self.stressed else self.text
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:  # IPython calls it
-        head = f"<em>{escape(self.stressed)}</em>: " if self.stressed else ""
-        html = f"<span>{head}{escape(self.text, quote=False)}</span>"
-        return {"text/html": html, "text/plain": str(self)}
+    head = f"<em>{escape(stressed)}</em>: " if stressed else ""
+    html = f"<span>{head}{escape(text, quote=False)}</span>"
+    return Quoted(html, f"{stressed}: {text}" if stressed else text)
 
 
-def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Line:
+def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Quoted:
     """Verdict and result of a statement; if training decides it, at every scale with runs of it.
 
     Args:
@@ -81,11 +78,11 @@ def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Line:
         stored: Records of any scale.
     """
     seen = {}
-    if entry.statement.parts:
+    if entry.statement.recipes:
         seen = {s.name: found for s in scales_of(stored) if (found := observe(s, entry.statement))}
     text = "; ".join(f"{name}: {render.brief(found)}" for name, found in seen.items())
     runs = [run for found in seen.values() for run in found.runs]
-    return Line(str(Marked(text, runs[0].origin) if runs else entry.result), entry.verdict)
+    return line(str(Marked(text, runs[0].origin) if runs else entry.result), entry.verdict)
 
 
 def learned(comparison: ScaleComparison) -> dict[str, str]:
@@ -121,10 +118,10 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     runs = view.comparison.runs
     origin = runs[0].origin if runs else "computed"
     entries = {entry.statement.id: entry for entry in board}
-    kept: dict[str, Picture | Line] = {
-        "schematic": Picture(to_svg(figure.method(plan)), schematic_text.alt_text(plan)),
-        "tally": Line(tally_sentence(board)),
-        **{n: Line(str(Marked(said, origin))) for n, said in learned(view.comparison).items()},
+    kept: dict[str, Quoted] = {
+        "schematic": picture(to_svg(figure.method(plan)), ALT),
+        "tally": line(tally_sentence(board)),
+        **{n: line(str(Marked(said, origin))) for n, said in learned(view.comparison).items()},
         **{name: line_of(entries[name], view.stored) for name in QUOTED},
     }
     for name, what in kept.items():

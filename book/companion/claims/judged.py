@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_sum
 from book.companion.claims.rules import RULES, all_of
-from book.companion.claims.sources import Measured, Scale, measure_part
-from book.companion.claims.statements import Part, Statement
-from book.companion.results import table_2
+from book.companion.claims.sources import SOURCES, Scale, Sources, measure_part
+from book.companion.claims.statements import Part, Statement, Verdict
+from book.companion.papers import dreal
 from dreal_lib.comparison import rows as compare
 from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison
 from dreal_lib.errors import unknown_choice
@@ -57,7 +58,7 @@ def at_paper_scale(runs: Sequence[StoredRecord], data: str = "") -> bool:
     if any(run.record.task == "retrieval" for run in runs):
         return all(
             run.record.profile == "paper"
-            and run.record.data.name in (data or table_2.PRINTED)
+            and run.record.data.name in (data or dreal.TABLE_2_HALVES)
             and set(run.record.overrides) <= {"dataset"}
             for run in runs
         )
@@ -65,13 +66,26 @@ def at_paper_scale(runs: Sequence[StoredRecord], data: str = "") -> bool:
     return compare.is_paper_scale(ScaleComparison("paper", None, (alone,)))
 
 
-def observe(scale: Scale, statement: Statement, network: str = "") -> Observed | None:
-    """What the runs of a scale say of a statement that training decides; None if nothing.
+def verdict_without_runs(observed: Observed) -> Verdict:
+    """What is decided without training, by how many parts do not hold."""
+    statement = observed.statement
+    failed = sum(
+        False in _answers(statement.parts[name], found, ())
+        for name, found in observed.parts.items()
+    )
+    return (statement.held, *statement.broken)[min(failed, len(statement.broken))]
+
+
+def observe(
+    scale: Scale, statement: Statement, network: str = "", sources: Sources = SOURCES
+) -> Observed | None:
+    """What the runs of a scale say of a statement; None if nothing.
 
     Args:
         scale: The runs.
         statement: With parts.
         network: Instead of the statement's own, which then decides nothing.
+        sources: Of its numbers.
 
     Raises:
         UserError: A part that names no source or rule; records that cannot be compared.
@@ -79,20 +93,26 @@ def observe(scale: Scale, statement: Statement, network: str = "") -> Observed |
     own = network or statement.network
     networks = [own] if network or not statement.stand_in else [own, statement.stand_in]
     for chosen in networks:
-        found = _observe(scale, statement, chosen)
+        found = _observe(scale, statement, chosen, sources)
         if found is not None and (found.complete or len(networks) == 1):
             whole = found.complete and chosen == statement.network
             return replace(found, complete=whole)
     return None
 
 
-def _observe(scale: Scale, statement: Statement, network: str) -> Observed | None:
+def _observe(scale: Scale, statement: Statement, network: str, sources: Sources) -> Observed | None:
     own, beside = (
-        {name: part.about(network) for name, part in some.items()}
+        {
+            name: part.about(network=network, printed=statement.printed)
+            for name, part in some.items()
+        }
         for some in (statement.parts, statement.beside)
     )
     parts, more = (
-        {name: measure_part(scale, part.source, part.arguments) for name, part in some.items()}
+        {
+            name: measure_part(scale, part.source, part.arguments, sources)
+            for name, part in some.items()
+        }
         for some in (own, beside)
     )
     known = [found for found in parts.values() if found is not None]

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from book.companion.claims.judged import Observed, observe, printed_size
-from book.companion.claims.sources import Measured, Scale
+from book.companion.claims.measured import Measured
+from book.companion.claims.sources import Scale
 from book.companion.claims.statements import Part, Statement, statements
 from book.companion.pages.page import Page
 from book.companion.papers.dreal import TABLE_1
@@ -22,6 +23,8 @@ def brief(observed: Observed) -> str:
     for name, found in observed.beside.items():
         if found and statement.beside[name].brief:
             texts.append(_brief_part(name, found, statement.beside[name]))
+    if not observed.runs:
+        return "; ".join(f"{n} {found.note}" if named[1:] else found.note for _, n, found in named)
     return f"{'; '.join(texts)}, n = {observed.seeds}"
 
 

@@ -12,7 +12,6 @@ from book.companion.papers.published import Published
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
 
-HALVES = {"market1501": "market", "dukemtmc": "duke"}  # data set -> half of DREAL's Table 2
 SCORES = {
     "top1_error_pct": "top1",
     "top5_error_pct": "top5",
@@ -47,7 +46,7 @@ def printed_of(row: str, metric: str, data: str = "") -> Published:
     """
     table, _, name = row.removeprefix("†").partition("/")
     try:
-        return PRINTED[table](name, SCORES[metric], HALVES.get(data, data))
+        return PRINTED[table](name, SCORES[metric], dreal.TABLE_2_HALVES.get(data, data))
     except (KeyError, AttributeError):
         where = f" on {data}" if data else ""
         raise UserError(
@@ -74,9 +73,14 @@ def _table_3(name: str, score: str, _: str) -> Published:
     return dreal.TABLE_3[name.split("_")[2]]
 
 
+def _section_4_2(_: str, score: str, half: str) -> Published:
+    return getattr(dreal.SECTION_4_2_MARGINS[half], score)
+
+
 # By the folder of the recipe, which tells "Table 1" of one paper from that of another.
 PRINTED: dict[str, Callable[[str, str, str], Published]] = {
     "table_1": _table_1,
     "table_2": _table_2,
     "table_3": _table_3,
+    "section_4_2": _section_4_2,
 }

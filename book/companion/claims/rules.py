@@ -9,7 +9,7 @@ nothing.
 import math
 from collections.abc import Callable, Sequence
 
-from book.companion.claims.sources import Measured
+from book.companion.claims.measured import Measured
 from dreal_lib.comparison.paired import Difference
 
 
@@ -89,7 +89,7 @@ RULES: dict[str, Rule] = {
     "above_zero": lambda found, *_: found.difference is not None and found.difference.mean > 0,
     "largest": lambda found, _, others: largest(found, others),
     "whole": lambda found, *_: found.ends is not None and found.ends[1] == 1,
-    "in_every_module": lambda found, *_: found.count is not None and len(set(found.count)) == 1,
+    "every": lambda found, *_: found.count is not None and len(set(found.count)) == 1,
 }
 
 

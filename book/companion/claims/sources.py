@@ -9,50 +9,31 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from book.companion.attended.scores import ScoreComparison, compare_scores, load_pairs
 from book.companion.attention_maps.changes import by_seed, by_stage, change
 from book.companion.attention_maps.loaded import Attention, load
 from book.companion.attention_maps.measures import measure
+from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_of, terms_of
-from book.companion.critics.curves import CurveSummary, critics_by_silence, summarise_runs
+from book.companion.critics.curves import summarise_runs
 from book.companion.papers.names import STAGES, last_of_stages, stage_name
 from book.companion.results import ablations, retrieval_rows, table_1, table_3
 from book.companion.text.tables import defined
 from dreal_lib.comparison.paired import Difference, paired_difference
-from dreal_lib.comparison.rows import METHODS, NetworkComparison, Row, ScaleComparison, row_of
+from dreal_lib.comparison.rows import (
+    METHODS,
+    NetworkComparison,
+    Row,
+    ScaleComparison,
+    row_of,
+    split,
+)
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import StoredRecord, scale_name
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a source found.
-
-    Attributes:
-        runs: What it rests on.
-        difference: Paired by seed; None of a count.
-        count: Of how many module-runs something is true, and how many there are.
-        ends: Means over seeds that the difference lies between.
-        note: More, for the details.
-        unit, decimals: How the numbers are written.
-    """
-
-    runs: tuple[StoredRecord, ...]
-    difference: Difference | None = None
-    count: tuple[int, int] | None = None
-    ends: tuple[float, float] | None = None
-    note: str = ""
-    unit: str = ""
-    decimals: int = 2
-
-    @property
-    def seeds(self) -> int:
-        return self.difference.n if self.difference else len(self.runs)
-
 
 # How the rows of a folder of recipes are sorted.
 COMPARE: dict[str, Callable[..., ScaleComparison]] = {
@@ -80,17 +61,23 @@ class Scale:
         return table_1.compare_networks(self.stored, self.profile, self.variant)
 
     @cached_property
-    def _rows(self) -> dict[str, dict[str, Row]]:
+    def _made(self) -> dict[tuple[str, str], Any]:
         return {}
+
+    def _once(self, what: str, name: str, make: Callable[[], Any]) -> Any:
+        """What was made before, for the several statements that ask for it."""
+        if (what, name) not in self._made:
+            self._made[what, name] = make()
+        return self._made[what, name]
 
     def row(self, recipe: str) -> Row:
         """A row, sorted as its page does, which refuses what must not be compared with it."""
+        scale = (self.stored, self.profile, self.variant)
         table = recipe.partition("/")[0]
-        if table in COMPARE and table not in self._rows:
-            rows = COMPARE[table](self.stored, self.profile, self.variant).rows
-            self._rows[table] = {row.recipe: row for row in rows}
-        known = self._rows.get(table, {}).get(recipe)
-        return known or row_of(self.stored, self.profile, self.variant, recipe)
+        compare = COMPARE.get(table)
+        rows = self._once("rows", table, lambda: compare(*scale).rows) if compare else []
+        known = next((row for row in rows if row.recipe == recipe), None)
+        return known or row_of(*scale, recipe)
 
     def network(self, name: str) -> NetworkComparison:
         """A network of Table 1, run or not."""
@@ -98,30 +85,19 @@ class Scale:
 
     def pair(self, name: str) -> tuple[list[StoredRecord], list[StoredRecord]]:
         """Baseline and reinforced runs of the seeds that both have."""
-        network = self.network(name)
-        rows = (network.baseline, network.reinforced)
-        return tuple([run for run in row.runs if run.record.seed in network.seeds] for row in rows)
-
-    @cached_property
-    def _attention(self) -> dict[str, Attention | None]:
-        return {}
+        return split(self.network(name).pairs)
 
     def attention(self, name: str) -> Attention | None:
         """The channel maps of a network's pairs."""
-        if name not in self._attention:
-            self._attention[name] = load(*self.pair(name))
-        return self._attention[name]
-
-    @cached_property
-    def _scores(self) -> dict[str, Mapping[str, ScoreComparison]]:
-        return {}
+        return self._once("attention", name, lambda: load(*self.pair(name)))
 
     def scores(self, name: str) -> Mapping[str, ScoreComparison]:
         """Scores of the Grad-CAM maps of a network's pairs."""
-        if name not in self._scores:
-            compared = compare_scores(load_pairs(*self.pair(name)))
-            self._scores[name] = {one.score: one for one in compared}
-        return self._scores[name]
+
+        def make() -> dict[str, ScoreComparison]:
+            return {one.score: one for one in compare_scores(load_pairs(*self.pair(name)))}
+
+        return self._once("scores", name, make)
 
 
 def of_rows(
@@ -221,10 +197,10 @@ def of_stages(scale: Scale, *, network: str, column: str) -> Measured | None:
 
 
 # What may be true of a module in one run; a number that is undefined (NaN) makes it false.
-OF_MODULES: dict[str, Callable[[CurveSummary, float], bool]] = {
-    "follows": lambda s, limit: s.follows >= limit,
-    "reward rises": lambda s, _: s.last_reward > s.first_reward,
-    "critique rises": lambda s, _: s.last_critique > s.first_critique,
+OF_MODULES: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
+    "follows": lambda found, limit: found["follows"] >= limit,
+    "reward rises": lambda found, _: found["last_reward"] > found["first_reward"],
+    "critique rises": lambda found, _: found["last_critique"] > found["first_critique"],
 }
 
 
@@ -235,8 +211,8 @@ def of_modules(
     runs = scale.network(network).reinforced.runs
     if not runs:
         return None
-    answers = [bool(OF_MODULES[counted](s, limit)) for s in summarise_runs(runs)]
-    return Measured(runs, count=(sum(answers), len(answers)))
+    answers = OF_MODULES[counted](summarise_runs(runs), limit)
+    return Measured(runs, count=(int(answers.sum()), len(answers)))
 
 
 def median_of_modules(
@@ -245,16 +221,15 @@ def median_of_modules(
     """The median over module-runs of a number, its range beside it; with silent critics or not."""
     runs = scale.network(network).reinforced.runs
     found = summarise_runs(runs)
-    of = critics_by_silence(found)
-    values = [getattr(s, quantity) for s in found if silent or not of[s.critic]]
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
+    known = [] if found.empty else found.loc[~found["silent"] | silent, quantity].dropna()
+    if not len(known):
         return None
-    low, middle, high = (defined(float(f(known)), True) for f in (np.min, np.median, np.max))
+    low, middle, high = (defined(x, True) for x in (known.min(), known.median(), known.max()))
     return Measured(runs, note=f"median {middle}, {low} to {high}")
 
 
-SOURCES: dict[str, Callable[..., Measured | None]] = {
+Sources = Mapping[str, Callable[..., Measured | None]]
+SOURCES: Sources = {
     "rows": of_rows,
     "mean of networks": mean_of_networks,
     "maps": of_maps,
@@ -265,16 +240,18 @@ SOURCES: dict[str, Callable[..., Measured | None]] = {
 }
 
 
-def measure_part(scale: Scale, source: str, arguments: Mapping[str, object]) -> Measured | None:
-    """What a source finds.
+def measure_part(
+    scale: Scale, source: str, arguments: Mapping[str, object], sources: Sources = SOURCES
+) -> Measured | None:
+    """What a source finds; `sources` are those to choose from.
 
     Raises:
         UserError: No such source, or arguments that it does not take; records that cannot be read.
     """
-    if source not in SOURCES:
-        raise unknown_choice("source", source, SOURCES)
+    if source not in sources:
+        raise unknown_choice("source", source, sources)
     try:
-        inspect.signature(SOURCES[source]).bind(scale, **arguments)
+        inspect.signature(sources[source]).bind(scale, **arguments)
     except TypeError as error:
         raise UserError(f"source {source!r}: {error}; mend the statement's part") from None
-    return SOURCES[source](scale, **arguments)
+    return sources[source](scale, **arguments)

@@ -2,8 +2,8 @@
 
 A statement quotes its paper and says what decides it. What training decides has `parts`: each takes
 a number from a source (`sources`), and a rule (`rules`) says whether it bears the statement out.
-What is counted, or follows from the paper itself, names a function (`counts`). The verdict reached
-last stands in the file; `board` computes it anew.
+What is counted, or follows from the paper itself, has parts whose sources need no run (`counted`),
+or a `reading`. The verdict reached last stands in the file; `board` computes it anew.
 """
 
 from functools import cache
@@ -36,7 +36,8 @@ class Part(BaseModel):
 
     Attributes:
         source: A name of `sources.SOURCES`.
-        arguments: For the source; "{network}" in them is the statement's network.
+        arguments: For the source; "{network}" in them is the statement's network, "{printed}" its
+            printed number.
         printed: The paper's own number, as an expression in rows; "same" repeats the part's rows.
         rules: Names of `rules.RULES`, all to be met; without one the number is only shown.
         better: "lower" or "higher", where one of the two is better.
@@ -52,10 +53,10 @@ class Part(BaseModel):
     better: Literal["", "lower", "higher"] = ""
     brief: bool = False
 
-    def about(self, network: str) -> "Part":
-        """This part with a network in the place of "{network}"."""
+    def about(self, **facts: str | None) -> "Part":
+        """This part with a network and a printed number in the place of their names."""
         arguments = {
-            name: value.format(network=network) if isinstance(value, str) else value
+            name: value.format(**facts) if isinstance(value, str) else value
             for name, value in self.arguments.items()
         }
         return self.model_copy(update={"arguments": arguments})
@@ -71,11 +72,11 @@ class Statement(BaseModel):
         title: The statement in a few words of ours.
         quote: Of the paper; "{printed}" stands for the number below, "..." for words left out.
         source: Section, table or equation.
-        measure: The function of `counts` that decides it without training, or empty.
-        about: What that function is to look at.
-        printed: The number in the quote, as printed.
-        limit: A threshold that is ours, where the paper gives none.
-        parts: What decides it after training, by name.
+        printed: The number in the quote, as printed; "{printed}" in a part's arguments.
+        reading: Of a statement that can be read in two ways, which is all there is to say.
+        parts: What decides it, by name; of one without `recipes`, without training.
+        held: The verdict where it needs no training and all its parts hold.
+        broken: The verdict where one does not; where two do not, the second, if there is one.
         beside: What is shown with these and decides nothing.
         network: The network that its parts are about; a page may put another in its place.
         stand_in: A network that is shown, and decides nothing, where `network` was not run.
@@ -99,10 +100,10 @@ class Statement(BaseModel):
     title: str
     quote: str
     source: str
-    measure: str = ""
-    about: str = ""
     printed: str | None = Field(None, pattern=r"^\d+(\.\d+)?$")
-    limit: float | None = None
+    reading: str = ""
+    held: Verdict = REPRODUCED
+    broken: tuple[Verdict, ...] = (NOT_REPRODUCED,)
     parts: dict[str, Part] = {}
     beside: dict[str, Part] = {}
     network: str = ""
@@ -152,11 +153,17 @@ def read_statements(path: Path) -> list[Statement]:
 
 def _read(entry: dict[str, Any], paper: str, file: str) -> Statement:
     fields = {key: value for key, value in entry.items() if key != "each"}
+    if isinstance(fields.get("broken"), str):
+        fields["broken"] = (fields["broken"],)
     for name in ("parts", "beside"):
         fields[name] = {
             title: _part(entry.get("each", {}) | part)
             for title, part in fields.get(name, {}).items()
         }
+    if bool(fields["parts"]) == bool(fields.get("reading")):
+        raise UserError(
+            f"{file}: entry {entry.get('id')!r} must have either parts or a reading; give one"
+        )
     try:
         return Statement(paper=paper, **fields)
     except ValidationError as error:

@@ -123,7 +123,7 @@ def death_table(blocks: pd.DataFrame, origin: Origin, scale: str) -> Table:
         )
     columns = ("Initialisation", "Rate", "Cells", "n", *map(stage_name, stages), "Dead", "Mean Q")
     columns += ("Mean R", "Q-R, images")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def death_sentences(blocks: pd.DataFrame) -> list[str]:

@@ -1,66 +1,55 @@
 """What explains the block curves of a network's runs (Fig. 6), in words.
 
-How much of the reward is only accuracy, which critics are saturated or silent, and whether the
-network lets a critic's recurrence work at all. The numbers are those of `curves`.
+How much of the reward is only accuracy, which critics are saturated or silent, how far off each
+run's are, and whether the network lets a critic's recurrence work at all. The numbers are those of
+`curves`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
-from book.companion.critics.curves import (
-    SATURATED_SHARE,
-    SILENT_WITHIN,
-    CurveSummary,
-    critics_by_silence,
-    silent_critics,
-    summarise_curves,
-)
+from book.companion.critics.curves import SATURATED_SHARE, SILENT_WITHIN, summarise_runs
 from book.companion.papers import dreal
 from book.companion.papers.names import blocks_of_stages, paper_block_name, stage_name
-from book.companion.text.tables import defined
+from book.companion.text.tables import counted, defined, seeds_text
 from dreal_lib.records import StoredRecord
 
 
-def curve_sentences(summaries: Sequence[CurveSummary]) -> list[str]:
-    """On the reward's parts, saturation, silence and recurrence.
+def curve_sentences(summaries: pd.DataFrame) -> list[str]:
+    """On the reward's parts, saturation, silence, error and recurrence; nothing without curves.
 
     Args:
-        summaries: Of all modules and runs of one network.
-
-    Returns:
-        Nothing without curves.
+        summaries: Of all modules and runs of one network, from `curves.summarise_curves`.
     """
-    if not summaries:
+    if summaries.empty:
         return []
-    stuck = [s for s in summaries if s.saturated_share > SATURATED_SHARE]
-    silent = critics_by_silence(summaries)
-    named = [s for s in summaries if silent[s.critic]]
+    critics = summaries.drop_duplicates("critic")
+    stuck = summaries[summaries["saturated"] > SATURATED_SHARE]
+    runs, modules = summaries["seed"].nunique(), summaries["map"].nunique()
+    every = f"{len(summaries)} module-runs ({counted(modules, 'module')}, {counted(runs, 'run')})"
+    silent = _blocks(summaries[summaries["silent"]], runs)
     return [
         f"*Reward.* {reward_parts(summaries)} On images predicted right it ends "
-        f"{_range([s.last_gain for s in summaries])}.",
-        f"*Saturated critics:* {len(stuck)} of {_module_runs(summaries)}, on more than half of the "
-        f"images of the last epoch{_counted(stuck, summaries)}.",
-        f"*Silent critics:* {sum(silent.values())} of {len(silent)}{_counted(named, summaries)}.",
-        f"*Recurrence.* {recurrence_text(s.map for s in summaries)}",
+        f"{_range(summaries['gain'])}.",
+        f"*Saturated critics:* {len(stuck)} of {every}, on more than half of the images of the "
+        f"last epoch{_blocks(stuck, runs)}.",
+        f"*Silent critics:* {critics['silent'].sum()} of {len(critics)}{silent}.",
+        f"*Error of the critique* (RMSE), mean over the modules of a stage, by run: "
+        f"{_errors(summaries)}.",
+        f"*Recurrence.* {recurrence_text(summaries['map'])}",
     ]
 
 
-def reward_parts(summaries: Sequence[CurveSummary]) -> str:
+def reward_parts(summaries: pd.DataFrame) -> str:
     """How far the reward rises in each run, mean over its modules, and by what."""
-    rises, accuracies = [], []
-    for seed in _seeds(summaries):
-        of_run = [s for s in summaries if s.seed == seed]
-        rises.append(float(np.mean([s.last_reward - s.first_reward for s in of_run])))
-        parts = [s.last_accuracy_part - s.first_accuracy_part for s in of_run]
-        accuracies.append(float(np.mean(parts)))
-    gains = [rise - accuracy for rise, accuracy in zip(rises, accuracies, strict=True)]
-    seeds = ", ".join(map(str, _seeds(summaries)))
+    means = summaries.groupby("seed").mean(numeric_only=True)
+    rises, accuracies = (means[f"last_{n}"] - means[f"first_{n}"] for n in ("reward", "accuracy"))
     return (
-        f"The mean over the modules changes by {_each(rises)} (seeds {seeds}): {_each(accuracies)} "
-        f"by accuracy alone, {_each(gains)} by the gain of the attention."
+        f"The mean over the modules changes by {_each(rises)} ({seeds_text(means.index)}): "
+        f"{_each(accuracies)} by accuracy alone, {_each(rises - accuracies)} by the gain of the "
+        "attention."
     )
 
 
@@ -68,27 +57,23 @@ def _each(values: Iterable[float], with_sign: bool = True) -> str:
     return ", ".join(defined(float(value), with_sign) for value in values)
 
 
-def _counted(some: Sequence[CurveSummary], summaries: Sequence[CurveSummary]) -> str:
+def _errors(summaries: pd.DataFrame) -> str:
+    errors = summaries.groupby(["stage", "seed"])["rmse"].mean().unstack("seed")
+    return "; ".join(f"{stage_name(s)} {_each(row, False)}" for s, row in errors.iterrows())
+
+
+def _blocks(some: pd.DataFrame, runs: int) -> str:
     """The blocks of some module-runs, with the number of runs of each; empty of none."""
-    names = [paper_block_name(s.map) for s in some]
-    counts = [f"{name} in {names.count(name)}" for name in dict.fromkeys(names)]
-    return f": {', '.join(counts)} of {len(_seeds(summaries))} runs" if counts else ""
+    counts = some["map"].map(paper_block_name).value_counts(sort=False)
+    named = ", ".join(f"{name} in {count}" for name, count in counts.items())
+    return f": {named} of {counted(runs, 'run')}" if named else ""
 
 
-def _module_runs(summaries: Sequence[CurveSummary]) -> str:
-    runs, modules = len(_seeds(summaries)), len({s.map for s in summaries})
-    return f"{len(summaries)} module-runs ({modules} modules, {runs} runs)"
-
-
-def _seeds(summaries: Iterable[CurveSummary]) -> list[int]:
-    return sorted({s.seed for s in summaries})
-
-
-def _range(values: Sequence[float], with_sign: bool = True) -> str:
-    known = [value for value in values if not math.isnan(value)]
-    if not known:
+def _range(values: pd.Series) -> str:
+    known = values.dropna()
+    if known.empty:
         return "nowhere (undefined everywhere)"
-    low, middle, high = (defined(float(f(known)), with_sign) for f in (np.min, np.median, np.max))
+    low, middle, high = (defined(x, True) for x in (known.min(), known.median(), known.max()))
     return f"between {low} and {high} (median {middle})"
 
 
@@ -125,12 +110,15 @@ def recurrence_of_runs(runs: Iterable[StoredRecord]) -> str:
 
 
 def silence_of_runs(runs: Iterable[StoredRecord]) -> str:
-    """How many critics are silent (`curves.silent_critics`), by network; "" without critics.
+    """How many critics are silent (`curves.SILENT_WITHIN`), by network; "" without critics.
 
     Raises:
         UserError: If a file cannot be read.
     """
-    counts = {label: silent_critics(group) for label, group in _by_network(runs).items()}
+    counts = {}
+    for label, group in _by_network(runs).items():
+        critics = summarise_runs(group).drop_duplicates("critic")["silent"]
+        counts[label] = (int(critics.sum()), len(critics))
     if not counts:
         return ""
     silent, total = (sum(column) for column in zip(*counts.values(), strict=True))
@@ -149,45 +137,3 @@ def _by_network(runs: Iterable[StoredRecord]) -> dict[str, list[StoredRecord]]:
             row = dreal.TABLE_1.get(run.record.network)
             groups.setdefault(row.label if row else run.record.network, []).append(run)
     return groups
-
-
-# Figures for who does not see them
-
-
-def alt_text(blocks: pd.DataFrame) -> str:
-    """Fig. 6 for who does not see it; empty without curves."""
-    if blocks.empty:
-        return ""
-    summaries = summarise_curves(blocks)
-    return (
-        "Critique and reward against the epoch, a panel a module, a line a run: "
-        f"{_module_runs(summaries)}. Rewards end {_range([s.last_reward for s in summaries])}, "
-        f"critiques {_range([s.last_critique for s in summaries])}."
-    )
-
-
-def alt_text_of_parts(blocks: pd.DataFrame) -> str:
-    """The same for the figure of the reward's parts."""
-    if blocks.empty:
-        return ""
-    last = blocks[blocks["epoch"] == blocks["epoch"].max()]
-    shares = last.groupby("seed")["right_share"].mean()
-    return (
-        "The share of images predicted right against the epoch, ending, run by run, at "
-        f"{_each(shares, with_sign=False)}, and the mean reward over these for each module and "
-        f"run, ending {_range(last['reward_right_mean'].tolist())}."
-    )
-
-
-def alt_text_of_quality(blocks: pd.DataFrame) -> str:
-    """The same for the figure of the critics' quality."""
-    if blocks.empty:
-        return ""
-    summaries = summarise_curves(blocks)
-    errors = _range([s.rmse for s in summaries], with_sign=False)
-    saturated = _range([s.saturated_share for s in summaries], with_sign=False)
-    return (
-        f"Three maps of colour, {_module_runs(summaries)}, by epochs. In the last epoch the "
-        f"correlation of critique and reward lies {_range([s.correlation for s in summaries])}, "
-        f"the error of the critique {errors}, and the saturated share {saturated}."
-    )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
+from book.companion.text.runs import machine_text
 from book.companion.text.tables import Marked, Table
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
@@ -43,7 +44,7 @@ def footer_markdown(
         f"- Records: {_counted(runs)}",
         f"- Data: {_each(_data(r) for r in records)}",
         f"- Commit: {_each(_commit(r) for r in records)}",
-        f"- Hardware: {_each(_hardware(r) for r in records)}",
+        f"- Hardware: {_each(machine_text(r.hardware) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
         f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
         "include other load on the machine; compare the benchmarks, not these.",
@@ -90,7 +91,7 @@ def _run_table(runs: Sequence[StoredRecord]) -> Table:
         for run in runs
     )
     columns = ("Recipe", "Seed", "Hash", "Time", "Images/s", "MiB")
-    return Table(columns, rows, frozenset(range(1, 6)))
+    return Table.of(columns, rows)
 
 
 def _counted(runs: Sequence[StoredRecord]) -> str:
@@ -113,15 +114,6 @@ def _commit(record: Record) -> str:
         return "none (not run in a clone)"
     state = {True: "clean", False: "and code besides it", None: "state unknown"}
     return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
-
-
-def _hardware(record: Record) -> str:
-    hardware = record.hardware
-    names = [hardware.device_name]
-    if hardware.cpu_name != hardware.device_name:
-        names.append(hardware.cpu_name)
-    cores = f"{hardware.cpu_count} core{'' if hardware.cpu_count == 1 else 's'}"
-    return f"{' with '.join(names)}, {cores}"
 
 
 def _software(record: Record) -> str:

@@ -26,8 +26,8 @@ from book.companion.pages.footer import footer_markdown
 from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
 from book.companion.text.runs import missing_runs, runs_sentence
-from book.companion.text.tables import Origin, Table
-from dreal_lib.comparison.rows import NetworkComparison, Row, compare_scale, scales_of
+from book.companion.text.tables import Origin, Table, ranges_text
+from dreal_lib.comparison.rows import Row, compare_scale, scales_of, split
 from dreal_lib.records import StoredRecord
 
 CSV_DIGITS = 6  # of the numbers behind a figure; more than float32 holds reliably would be noise
@@ -138,11 +138,7 @@ class Page:
 
     def pair(self) -> tuple[list[StoredRecord], list[StoredRecord]]:
         """Baseline and reinforced runs of the page's network, seed by seed; empty if not run."""
-        network: NetworkComparison = self.comparison.networks[0]
-        return tuple(  # both are sorted by seed
-            [run for run in row.runs if run.record.seed in network.seeds]
-            for row in (network.baseline, network.reinforced)
-        )
+        return split(self.comparison.networks[0].pairs)
 
     def show(self, table: Table, caption: str, label: str) -> None:
         """Show a numbered table with its caption, and what its marks mean.
@@ -167,10 +163,11 @@ class Page:
         draw: Callable[[Any], object],
         data: Any,
         *,
-        caption: str | Callable[[Any], str],
+        caption: str,
         alt: str | Callable[[Any], str],
         label: str,
         numbers: Callable[[Any], pd.DataFrame] | None = None,
+        ranges: Mapping[str, str] | None = None,
         optional: bool = False,
     ) -> None:
         """Show a figure, or in its place how to make the run that it lacks.
@@ -178,19 +175,23 @@ class Page:
         Args:
             draw: A function from the data to a figure.
             data: What it draws; None, or something empty, if there is no run.
-            caption: One paragraph, or a function from the data to it.
-            alt: What a reader who does not see the figure needs to know, or a function to it.
+            caption: One paragraph; `{data}` in it, or `{data.seed}`, is filled in.
+            alt: What a reader who does not see the figure needs to know; filled in likewise, or a
+                function from the data to it.
             label: What `{numref}` finds it by.
             numbers: A function from the data to the numbers drawn, for the reader to take away
                 as CSV (`book.companion.text.tables`); None if the data are a table of them.
+            ranges: Columns of these numbers whose ranges `alt` ends with, and their names.
             optional: Without data nothing is shown at all.
         """
         if data is None or (hasattr(data, "__len__") and len(data) == 0):
             if not optional:
                 self.missing()
             return
-        caption, alt = (text(data) if callable(text) else text for text in (caption, alt))
         table = data if numbers is None else numbers(data)
+        caption = caption.format(data=data)
+        said = alt(data) if callable(alt) else alt.format(data=data)
+        alt = said + ranges_text(table, ranges or {})
         bundle = {
             "image/svg+xml": to_svg(draw(data)),
             "text/plain": alt,

@@ -1,4 +1,4 @@
-"""Every number that DREAL (Li & Chen, 2020) reports, once, and the figures quoted for context.
+"""Every number that DREAL (Li & Chen, 2020) reports, once.
 
 Notebooks, pages and tests read them from here. What this project computes itself (true parameters,
 multiply-accumulates) does not stand here.
@@ -62,6 +62,7 @@ def _table_1() -> dict[str, Table1Row]:
 # Table 1, by the library's name of the network ("se_resnet50"), in the paper's order.
 TABLE_1 = _table_1()
 
+TABLE_2_HALVES = {"market1501": "market", "dukemtmc": "duke"}  # by the name of the data set
 # Table 2 (Rank-1 / mAP), by row and data set.
 TABLE_2 = {
     row: {"market": retrieval_of(market, "Table 2"), "duke": retrieval_of(duke, "Table 2")}
@@ -120,21 +121,4 @@ TABLE_3 = {
 } | {  # 'none' and 'all' are Table 1's runs.
     "none": TABLE_1["srm_resnet101"].self_implemented.top1,
     "all": TABLE_1["srm_resnet101"].reinforced.top1,
-}
-
-# ImageNet errors that others published, for context, by model and depth.
-CONTEXT_ERRORS = {
-    ("plain", 50): errors_of("24.11 / 7.15", "results", "SRM authors' repository"),
-    ("plain", 101): errors_of("22.60 / 6.41", "results", "SRM authors' repository"),
-    ("SE", 50): errors_of("23.20 / 6.61", "results", "SRM authors' repository"),
-    ("SE", 101): errors_of("21.92 / 6.05", "results", "SRM authors' repository"),
-    ("GE", 50): errors_of("23.25 / 6.59", "results", "SRM authors' repository"),
-    ("GE", 101): errors_of("22.64 / 6.36", "results", "SRM authors' repository"),
-    ("ECA", 50): errors_of("22.58 / 6.38", "results", "ECA-Net authors' repository"),
-    ("ECA", 101): errors_of("21.35 / 5.66", "results", "ECA-Net authors' repository"),
-    ("SE (Caffe release)", 50): errors_of("22.37 / 6.36", "results", "SENet authors' repository"),
-    ("SE (Caffe release)", 101): errors_of("21.75 / 5.72", "results", "SENet authors' repository"),
-    ("CBAM (released weights)", 50): errors_of(
-        "22.378 / 6.052", "results", "CBAM authors' repository"
-    ),
 }

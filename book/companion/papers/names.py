@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from dreal_lib.errors import UserError
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
 
 def maps_by_stage(maps: Sequence[str]) -> dict[str, list[str]]:
     """Maps by stage ("layer1"), in the network's order."""
@@ -66,19 +68,3 @@ def paper_block_name(block: str) -> str:
         )
     stage, index, kind = match.groups()
     return f"conv{int(stage) + 1}_{index}" + (f" {kind}" if kind else "")
-
-
-def block_of_paper_name(name: str) -> str:
-    """The block that the paper calls `conv3_3`: `layer2.3`.
-
-    Raises:
-        UserError: If the name is not of this form.
-    """
-    match = re.fullmatch(r"conv([2-5])_(\d+)(?: (channel|spatial))?", name)
-    if match is None:
-        raise UserError(f"{name!r} is no block of the paper; they are named like conv3_3")
-    stage, index, kind = match.groups()
-    return f"layer{int(stage) - 1}.{index}" + (f".{kind}" if kind else "")
-
-
-STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -94,18 +94,19 @@ class ComparedMethod:
     backbone: str = "ResNet-50"
 
 
-def errors_of(pair: str, table: str, source: str = DREAL.citation) -> Errors:
+def errors_of(pair: str, table: str) -> Errors:
     top1, top5 = pair.split(" / ")
     return Errors(
-        Published(top1, "% top-1 error", table, source),
-        Published(top5, "% top-5 error", table, source),
+        Published(top1, "% top-1 error", table, DREAL.citation),
+        Published(top5, "% top-5 error", table, DREAL.citation),
     )
 
 
-def retrieval_of(pair: str, table: str, source: str = DREAL.citation) -> Retrieval:
+def retrieval_of(pair: str, table: str) -> Retrieval:
     rank1, mean_ap = pair.split(" / ")
     return Retrieval(
-        Published(rank1, "% Rank-1", table, source), Published(mean_ap, "% mAP", table, source)
+        Published(rank1, "% Rank-1", table, DREAL.citation),
+        Published(mean_ap, "% mAP", table, DREAL.citation),
     )
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from book.companion.pages.footer import duration
+from book.companion.text.runs import machine_text
+from book.companion.text.tables import counted
 from dreal_lib.recipes import load_recipe
 from dreal_lib.records import StoredRecord
-from dreal_lib.runtime.environment import Hardware
 
 ORIGINS = ("re-run", "recorded")  # this machine's runs tell more about it than committed ones
 # By what runs a run is judged, the nearest first, with the words for it.
@@ -92,13 +93,7 @@ def _facts(stored: StoredRecord) -> dict[str, str]:
 def machines(estimates: Sequence[Estimate]) -> list[str]:
     """What the runs that the estimates are judged by were made on, in words, each once."""
     found = [stored.record.hardware for one in estimates for stored in one.judged_by]
-    return list(dict.fromkeys(_machine(hardware) for hardware in found))
-
-
-def _machine(hardware: Hardware) -> str:
-    cores = f"{hardware.cpu_count} core{'' if hardware.cpu_count == 1 else 's'}"
-    processes = "" if hardware.world_size == 1 else f", {hardware.world_size} processes"
-    return f"{hardware.device_name}, {cores}{processes}"
+    return list(dict.fromkeys(machine_text(hardware) for hardware in found))
 
 
 def batch_seconds(estimates: Sequence[Estimate], jobs: int) -> float:
@@ -121,8 +116,7 @@ def plan_lines(estimates: Sequence[Estimate], jobs: int) -> list[str]:
     """
     if not estimates:
         return ["no run would be trained"]
-    n = len(estimates)
-    lines = [f"{n} run{'' if n == 1 else 's'} would be trained:"]
+    lines = [f"{counted(len(estimates), 'run')} would be trained:"]
     for one in estimates:
         time = "" if one.seconds is None else f"about {duration(one.seconds)} "
         lines.append(f"  {one.recipe} seed {one.seed}: {time}({one.source})")
@@ -140,7 +134,7 @@ def _total_lines(estimates: Sequence[Estimate], jobs: int) -> list[str]:
     lines = [total]
     unknown = len(estimates) - len(known)
     if unknown:
-        lines.append(f"not counted: {unknown} run{'' if unknown == 1 else 's'} without an estimate")
+        lines.append(f"not counted: {counted(unknown, 'run')} without an estimate")
     lines.append(
         f"an estimate from runs on {' and on '.join(machines(estimates))}, of training alone: "
         "rendering, notebooks and book are not counted; a run that was begun takes less"

@@ -113,7 +113,7 @@ def change_table(comparison: VariationComparison) -> Table:
         rows.append((head, value, last, best, _same_seeds(pair), *rest))
     errors = ("Top-1 last", "Top-1 best", "Default, same seeds")
     columns = ("Setting", "Value", *errors, "Difference", *DIFFERENCE_COLUMNS)
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def _alone(pair: NetworkComparison) -> tuple[str, ...]:
@@ -172,21 +172,19 @@ def last_epoch_by_stage(row: Row) -> pd.DataFrame:
     return pd.concat(frames).groupby(["seed", "stage"]).mean(numeric_only=True)
 
 
-def critic_error_table(comparison: VariationComparison) -> Table:
-    """Error, correlation and saturation of the critics of each row, by stage."""
-    measures = ("critique_rmse", "correlation", "saturated_share")
-    return _stage_table(comparison, measures, (False, True, False))
+# Columns of the block curves, and whether they are written with a sign.
+OF_CRITICS = {
+    "critique_rmse": False,
+    "correlation": True,
+    "saturated_share": False,
+    "reward_mean": True,
+    "critique_mean": True,
+    "reward_right_mean": True,
+}
 
 
-def critic_reward_table(comparison: VariationComparison) -> Table:
-    """Reward, critique and gain of each row, by stage."""
-    measures = ("reward_mean", "critique_mean", "reward_right_mean")
-    return _stage_table(comparison, measures, (True, True, True))
-
-
-def _stage_table(
-    comparison: VariationComparison, measures: Sequence[str], with_sign: Sequence[bool]
-) -> Table:
+def critic_table(comparison: VariationComparison, measures: Sequence[str]) -> Table:
+    """Some columns of the block curves (`OF_CRITICS`) of each row in the last epoch, by stage."""
     labels = {pair.reinforced.recipe: pair.label for pair in comparison.networks}
     rows = []
     for row in comparison.rows:
@@ -197,11 +195,11 @@ def _stage_table(
             means = last_epoch_by_stage(row).groupby("stage").mean()
             cells = [
                 ", ".join(
-                    defined(means[measure].get(stage, float("nan")), sign)
-                    for measure, sign in zip(measures, with_sign, strict=True)
+                    defined(means[measure].get(stage, float("nan")), OF_CRITICS[measure])
+                    for measure in measures
                 )
                 for stage in STAGES
             ]
         rows.append((marked(label, row, comparison.scale), *cells))
     columns = ("Run", *(stage_name(stage) for stage in STAGES))
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)

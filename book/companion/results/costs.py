@@ -6,8 +6,10 @@ better than seconds do.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from book.companion.text.tables import NOTHING, Marked, Table
 from dreal_lib.errors import UserError
@@ -35,8 +37,7 @@ CASES = {
 KINDS = {"operations": "Operations", "time": "Time", "memory": "Peak memory"}
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(BaseModel):
     """One line of the step's benchmark: ratios to the baseline step and to four whole passes.
 
     `bar` is the limit that the benchmark sets for the first of them.
@@ -49,8 +50,7 @@ class Cost:
     over_plain: float | None = None
 
 
-@dataclass(frozen=True)
-class Costs:
+class Costs(BaseModel):
     """The benchmark of a training step, and what it was measured with."""
 
     network: str
@@ -66,48 +66,17 @@ class Costs:
         return next((row for row in self.rows if (row.what, row.kind) == (what, kind)), None)
 
 
-def read_costs(folder: Path | None = None) -> Costs:
-    """The committed benchmark of a step.
+def read(name: str, folder: Path | None = None) -> dict:
+    """A committed benchmark: "step", "figures", "retrieval", "input" or "soak".
 
     Args:
-        folder: Another folder with a `step.json`, such as build/benchmarks.
+        name: Of its file.
+        folder: Another folder than the committed one, such as build/benchmarks.
 
     Raises:
-        UserError: It is missing or is no such benchmark.
+        UserError: It is missing or holds no benchmark.
     """
-    content = _read((folder or BENCHMARKS) / "step.json")
-    try:
-        rows = tuple(Cost(**row) for row in content["rows"])
-        facts = {name: content[name] for name in Costs.__dataclass_fields__ if name != "rows"}
-        return Costs(**facts, rows=rows)
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{(folder or BENCHMARKS) / 'step.json'} is no benchmark of a step ({error}); "
-            "run `make benchmark`"
-        ) from None
-
-
-def read_ratios(folder: Path | None = None) -> dict[str, float]:
-    """Ratios of the figures' data and of retrieval, by what they say; limits stand in the text."""
-    place = folder or BENCHMARKS
-    ratios = dict(_read(place / "figures.json")["ratios"])
-    for metric, found in _read(place / "retrieval.json")["market1501"].items():
-        name = f"time of retrieval scores at Market-1501's size, {metric}, to product and argsort"
-        ratios[f"{name} (at most 1)"] = found["wall"]
-    return ratios
-
-
-def read_soak(folder: Path | None = None) -> dict[str, float]:
-    """Figures of the soak test (`tests/soak.py`), by name."""
-    return _read((folder or BENCHMARKS) / "soak.json")
-
-
-def read_input(folder: Path | None = None) -> dict:
-    """The benchmark of the input paths (`tests/benchmarks/input.py`)."""
-    return _read((folder or BENCHMARKS) / "input.json")
-
-
-def _read(path: Path) -> dict:
+    path = (folder or BENCHMARKS) / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,6 +84,27 @@ def _read(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no benchmark; run `make benchmark`")
     return content
+
+
+def read_costs(folder: Path | None = None) -> Costs:
+    """The committed benchmark of a step; arguments and errors as `read`'s."""
+    try:
+        return Costs.model_validate(read("step", folder))
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UserError(
+            f"{(folder or BENCHMARKS) / 'step.json'} is no benchmark of a step ({what['msg']}: "
+            f"{'.'.join(map(str, what['loc']))}); run `make benchmark`"
+        ) from None
+
+
+def read_ratios(folder: Path | None = None) -> dict[str, float]:
+    """Ratios of the figures' data and of retrieval, by what they say; limits stand in the text."""
+    ratios = dict(read("figures", folder)["ratios"])
+    for metric, found in read("retrieval", folder)["market1501"].items():
+        name = f"time of retrieval scores at Market-1501's size, {metric}, to product and argsort"
+        ratios[f"{name} (at most 1)"] = found["wall"]
+    return ratios
 
 
 def step_table(costs: Costs) -> Table:
@@ -125,7 +115,7 @@ def step_table(costs: Costs) -> Table:
     rows = tuple(
         (case, *(found.get(kind, NOTHING) for kind in KINDS)) for case, found in cases.items()
     )
-    return Table(("Step", *KINDS.values()), rows, frozenset(range(1, 1 + len(KINDS))))
+    return Table.of(("Step", *KINDS.values()), rows)
 
 
 def _case(row: Cost) -> str:
@@ -137,10 +127,15 @@ def _cell(cost: Cost) -> Marked:
     return Marked(f"{cost.over_baseline:.3f}{limit}", "recorded")
 
 
+def _listed(head: str, column: str, texts: Mapping[str, str]) -> Table:
+    rows = tuple((name, Marked(text, "recorded")) for name, text in texts.items())
+    return Table.of((head, column), rows)
+
+
 def ratio_table(ratios: dict[str, float]) -> Table:
     """The other benchmarks' ratios."""
-    rows = tuple((name, Marked(f"{value:.2f}", "recorded")) for name, value in ratios.items())
-    return Table(("Ratio", "Measured"), rows, frozenset({1}))
+    texts = {name: f"{value:.2f}" for name, value in ratios.items()}
+    return _listed("Ratio", "Measured", texts)
 
 
 INPUT = {
@@ -155,10 +150,10 @@ INPUT = {
 
 def input_table(found: dict) -> Table:
     """How fast each path brings images, and how long a step waits for them."""
-    texts = {name: f"{value:,.0f}" for name, value in found["images_per_second"].items()}
-    texts |= {name: f"{100 * share:.1f} %" for name, share in found["waiting_share"].items()}
-    rows = tuple((INPUT[name], Marked(text, "recorded")) for name, text in texts.items())
-    return Table((f"Input, {found['workers']} workers", "Measured"), rows, frozenset({1}))
+    texts = {INPUT[name]: f"{value:,.0f}" for name, value in found["images_per_second"].items()}
+    shares = found["waiting_share"].items()
+    texts |= {INPUT[name]: f"{100 * share:.1f} %" for name, share in shares}
+    return _listed(f"Input, {found['workers']} workers", "Measured", texts)
 
 
 SOAK = {
@@ -174,9 +169,9 @@ SOAK = {
 
 
 def soak_table(found: dict[str, float]) -> Table:
-    """What the soak test did, and what was lost."""
-    rows = tuple((text, Marked(f"{found[name]:,}", "recorded")) for name, text in SOAK.items())
-    return Table(("Soak test", "Number"), rows, frozenset({1}))
+    """What the soak test (`tests/soak.py`) did, and what was lost."""
+    texts = {text: f"{found[name]:,}" for name, text in SOAK.items()}
+    return _listed("Soak test", "Number", texts)
 
 
 def paper_table(costs: Costs) -> Table:

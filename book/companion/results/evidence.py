@@ -165,7 +165,7 @@ def arm_table(comparison: EvidenceComparison) -> Table:
         whole = len(runs) == arm.seeds
         error = marked(summary_text(row.summary(METRIC)), row, comparison.scale)
         rows.append((arm.label, f"{len(runs)} of {arm.seeds}", error if whole else NOTHING))
-    return Table(("Arm", "Seeds", "Top-1 error, %"), tuple(rows), frozenset({1, 2}))
+    return Table.of(("Arm", "Seeds", "Top-1 error, %"), rows)
 
 
 def contrast_table(comparison: EvidenceComparison) -> Table:

@@ -38,7 +38,7 @@ def cost_table() -> Table:
             Marked(f"{count} true", "computed"),
         )
     ]
-    return Table(("Network", *counts), tuple(rows), frozenset(range(1, 7)))
+    return Table.of(("Network", *counts), rows)
 
 
 def _counts(printed: Published, convention: int, true: int) -> tuple[str, ...]:

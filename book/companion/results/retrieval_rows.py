@@ -4,13 +4,12 @@ Here a variant of a profile is another data set. On each, "+ attention" is compa
 baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparison.rows`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from book.companion.text.runs import trained_network
-from dreal_lib.comparison.rows import NetworkComparison, Row, row_of
-from dreal_lib.comparison.variations import VariationComparison
-from dreal_lib.errors import UserError
+from book.companion.text.runs import distinct, trained_network
+from dreal_lib.comparison.rows import NetworkComparison, Row
+from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
 from dreal_lib.records import StoredRecord, scale_name
 
 METHODS = ("baseline", "attention", "reinforced")
@@ -65,36 +64,17 @@ def recipe_of(method: str) -> str:
 def compare_methods(
     stored: Sequence[StoredRecord], profile: str, variant: str | None
 ) -> VariationComparison:
-    """The three rows of one data set.
+    """The three rows of one data set, which may differ in network and method alone.
 
     Raises:
-        UserError: If the seeds of a row are not alike, or two rows on the same data differ in more
-            than network and method.
+        UserError: See `dreal_lib.comparison.variations.compare_variations`.
     """
-    rows = {method: row_of(stored, profile, variant, recipe_of(method)) for method in METHODS}
-    pairs = tuple(
-        NetworkComparison(second, LABELS[second], rows[first], rows[second])
+    own = frozenset(("network", "method", "seed"))
+    steps = [
+        Variation(recipe_of(second), recipe_of(first), second, LABELS[second], own)
         for first, second in STEPS
-    )
-    for pair in pairs:
-        if pair.pairable:
-            _refuse_other_changes(pair.baseline.runs[0], pair.reinforced.runs[0])
-    return VariationComparison(profile, variant, pairs)
-
-
-def _refuse_other_changes(first: StoredRecord, second: StoredRecord) -> None:
-    own = ("name", "network", "method", "seed")
-    settings = [
-        {key: value for key, value in run.record.settings.items() if key not in own}
-        for run in (first, second)
     ]
-    keys = sorted(settings[0].keys() | settings[1].keys())
-    others = [key for key in keys if settings[0].get(key) != settings[1].get(key)]
-    if others:
-        raise UserError(
-            f"records {first.path} and {second.path} may differ in network and method alone, but "
-            f"differ in {', '.join(others)}; run the older of the two again"
-        )
+    return compare_variations(stored, profile, variant, steps)
 
 
 def compare_sets(
@@ -148,18 +128,6 @@ def against(pair: NetworkComparison) -> str:
     return LABELS[next(first for first, second in STEPS if second == pair.network)]
 
 
-def paired_runs(pair: NetworkComparison) -> list[tuple[int, StoredRecord, StoredRecord]]:
-    """The runs of a step, seed by seed; none where they cannot be paired."""
-    if not pair.pairable:
-        return []
-    second = {run.record.seed: run for run in pair.reinforced.runs}
-    return [
-        (run.record.seed, run, second[run.record.seed])
-        for run in pair.baseline.runs
-        if run.record.seed in second
-    ]
-
-
 def facts(comparison: SetsComparison) -> list[str]:
     """What each set's runs were made on."""
     said = []
@@ -170,16 +138,12 @@ def facts(comparison: SetsComparison) -> list[str]:
         records = [run.record for run in part.runs]
         data, settings = records[0].data, records[0].settings
         height, width = settings["image_size"]
-        networks = _distinct(trained_network(record) for record in records)
+        networks = distinct(trained_network(record) for record in records)
         cameras = f"{data.cameras} cameras" if data.cameras else "no cameras"
         said.append(
             f"{label_of(part)} (scale {part.scale}): {data.train_images:,} images of "
             f"{data.train_identities:,} identities for training; {data.query_images:,} queries and "
             f"{data.gallery_images:,} gallery images of other identities, {cameras}; {height} x "
-            f"{width} px; {_distinct(str(r.last.epoch) for r in records)} epochs; {networks}."
+            f"{width} px; {distinct(str(r.last.epoch) for r in records)} epochs; {networks}."
         )
     return said
-
-
-def _distinct(texts: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(texts))

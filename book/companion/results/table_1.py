@@ -10,6 +10,7 @@ from book.companion.text.differences import (
     difference_text,
     effect_text,
     interval_text,
+    lower_text,
     marked,
     summary_text,
 )
@@ -52,7 +53,7 @@ def published_errors() -> Table:
         rows.append((row.label, *(_printed_pair(e) for e in errors), " / ".join(changes)))
     published = (Marked(name, "published") for name in ("Official", "Self impl.", "Reinforced"))
     columns = ("Network", *published, Marked("Difference", "computed"))
-    return Table(columns, tuple(rows), frozenset(range(1, 5)))
+    return Table.of(columns, rows)
 
 
 def our_errors(comparison: ScaleComparison) -> Table:
@@ -77,7 +78,7 @@ def our_errors(comparison: ScaleComparison) -> Table:
             rows.append((head, *cells, *paper_cells, str(len(row.seeds))))
     paper_column = (Marked("Paper", "published"),) if beside else ()
     columns = ("Network", *ERRORS, *paper_column, "n")
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)
 
 
 def our_differences(comparison: ScaleComparison) -> Table:
@@ -95,7 +96,7 @@ def our_differences(comparison: ScaleComparison) -> Table:
             by_seed = by_seed_text(network.differences(metric, epoch))
             rows.append((head, error, by_seed, difference_text(found), interval_text(found)))
     columns = ("Network", "Error", "By seed", "Mean", "95 % interval")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def overview(comparisons: Sequence[ScaleComparison]) -> Table:
@@ -116,7 +117,7 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
             head = marked(comparison.scale, run, comparison.scale)
             rows.append((head, network.label, *cells, str(difference.n if difference else 0)))
     columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "95 % interval", "Pairs")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def overview_caption(comparisons: Sequence[ScaleComparison]) -> str:
@@ -152,14 +153,10 @@ def mean_sentence(comparison: ScaleComparison) -> str:
 
 
 def published_gain_sentence() -> str:
-    """By how much the paper's reinforced networks err less than its baselines."""
+    """By how much the paper's reinforced networks lie below its baselines in error."""
     gains = [
         row.self_implemented.top1.value - row.reinforced.top1.value
         for row in dreal.TABLE_1.values()
     ]
-    fewer = sum(gain > 0 for gain in gains)
-    return (
-        f"In the paper {fewer} of {len(gains)} reinforced networks err less than their baseline, "
-        f"by {min(gains):.2f} to {max(gains):.2f} points of top-1 error. It gives one number a "
-        "network and no spread."
-    )
+    said = lower_text(gains, "reinforced networks", "their baseline")
+    return f"{said}. It gives one number a network and no spread."

@@ -14,7 +14,6 @@ from book.companion.results.retrieval_rows import (
     against,
     by_method,
     label_of,
-    paired_runs,
     step_label,
     steps_of,
 )
@@ -43,7 +42,6 @@ OVERVIEW_CAPTION = (
     "At other scales: Rank-1 and mAP of the last epoch in per cent, mean ± sample standard "
     "deviation over n seeds."
 )
-PRINTED = {"market1501": "market", "dukemtmc": "duke"}  # name of a set -> half of Table 2
 PRINTED_LABELS = {"market": "Market-1501", "duke": "DukeMTMC-reID"}
 
 
@@ -68,7 +66,7 @@ def published_results() -> Table:
         for name in ("Market", "Duke")
         for score in ("Rank-1", "mAP")
     )
-    return Table(("Method", "Reference", "Backbone", *heads), tuple(rows), frozenset(range(3, 7)))
+    return Table.of(("Method", "Reference", "Backbone", *heads), rows, words=3)
 
 
 def _pair(result: published.Retrieval) -> tuple[str, str]:
@@ -138,7 +136,7 @@ def our_results(comparison: SetsComparison, epoch: Epoch) -> Table:
             )
     paper_column = (Marked("Paper", "published"),) if beside else ()
     columns = ("Data", "Method", *SCORES.values(), *paper_column, "n")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def best_epochs(comparison: SetsComparison) -> list[str]:
@@ -171,7 +169,7 @@ def best_epochs(comparison: SetsComparison) -> list[str]:
 def _printed(part: VariationComparison) -> str | None:
     """The half of Table 2 that a part repeats, or None."""
     halves = {
-        PRINTED.get(run.record.data.name)
+        dreal.TABLE_2_HALVES.get(run.record.data.name)
         if run.record.profile == "paper" and not _changed(run.record)
         else None
         for run in part.runs
@@ -202,7 +200,7 @@ def our_differences(comparison: SetsComparison) -> Table:
     for metric, name in SCORES.items():
         names += [name, "95 % interval"] if metric in JUDGED else [name]
     columns = ("Data", "Difference", *names, "n")
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def sentences(comparison: SetsComparison) -> list[str]:
@@ -229,7 +227,7 @@ def by_query(comparison: SetsComparison) -> Table:
     """
     rows: list[tuple[Cell, ...]] = []
     for part, pair in steps_of(comparison):
-        for seed, first, second in paired_runs(pair):
+        for first, second in pair.pairs:
             change = query_changes(first, second)
             if change is None:
                 continue
@@ -239,7 +237,7 @@ def by_query(comparison: SetsComparison) -> Table:
                 (
                     label_of(part),
                     Marked(step_label(pair), first.origin, part.scale),
-                    str(seed),
+                    str(first.record.seed),
                     signed(mean.mean),
                     interval_text(mean),
                     f"{better} / {worse}",
@@ -247,8 +245,7 @@ def by_query(comparison: SetsComparison) -> Table:
                 )
             )
     columns = ("Data", "Difference", "Seed", "Mean AP", "95 % interval", "Up / down", "Queries")
-    rows = rows or [(NOT_RUN, *[NOTHING] * (len(columns) - 1))]
-    return Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2, instead=NOT_RUN)
 
 
 def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | None:
@@ -285,4 +282,4 @@ def overview(comparisons: Sequence[SetsComparison]) -> Table:
                     cells = (summary_text(row.summary(metric)) for metric in JUDGED)
                     rows.append((head, label_of(part), LABELS[method], *cells, str(len(row.runs))))
     columns = ("Scale", "Data", "Method", *(SCORES[metric] for metric in JUDGED), "n")
-    return Table(columns, tuple(rows), frozenset(range(3, 6)))
+    return Table.of(columns, rows, words=3)

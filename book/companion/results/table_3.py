@@ -11,6 +11,7 @@ from book.companion.papers.names import STAGES, stage_name
 from book.companion.text.differences import (
     DIFFERENCE_COLUMNS,
     error_cells,
+    lower_text,
     marked,
     variation_cells,
 )
@@ -63,7 +64,7 @@ def published_errors() -> Table:
         for stage, error in dreal.TABLE_3.items()
     ]
     columns = ("DREAL on", Marked("Top-1", "published"), Marked("To none", "computed"))
-    return Table(columns, tuple(rows), frozenset({1, 2}))
+    return Table.of(columns, rows)
 
 
 def our_errors(comparison: VariationComparison) -> Table:
@@ -93,7 +94,7 @@ def our_errors(comparison: VariationComparison) -> Table:
         "To none",
         *DIFFERENCE_COLUMNS,
     )
-    return Table(columns, tuple(rows), frozenset(range(1, len(columns))))
+    return Table.of(columns, rows)
 
 
 def published_sentence() -> str:
@@ -102,10 +103,9 @@ def published_sentence() -> str:
     gains = [none - dreal.TABLE_3[stage].value for stage in STAGES]
     order = "the more the deeper the stage" if gains == sorted(gains) else "in no order of depth"
     full = none - dreal.TABLE_3["all"].value
+    said = lower_text(gains, "stages alone", "none")
     return (
-        f"In the paper {sum(gain > 0 for gain in gains)} of {len(gains)} stages alone err less "
-        f"than none, by {min(gains):.2f} to {max(gains):.2f} points of top-1 error, {order}; all "
-        f"together by {full:.2f}. It gives one number a stage and no spread."
+        f"{said}, {order}; all together by {full:.2f}. It gives one number a stage and no spread."
     )
 
 

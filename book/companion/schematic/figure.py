@@ -1,6 +1,6 @@
 """Fig. 1 drawn: two blocks of one stage, their attention, the critics that run through them.
 
-Everything written in the figure comes from `schematic_text.labels`, and a gradient is drawn where
+Everything written in the figure comes from `text.labels`, and a gradient is drawn where
 `Schematic.routes` has it; this file only knows where things stand. Lengths are in inches.
 
 A block has a lane for each of its maps: above its row of features for the first map, below a

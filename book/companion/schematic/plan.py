@@ -3,7 +3,7 @@
 Shapes are those of a forward pass of the network itself (on the meta device, so at no cost), the
 critic's input is what its LSTM is called with, and who learns from which loss is what
 backpropagation reaches in one training step of the same network on small images. Nothing is written
-down by hand that the code decides. `schematic_text` words it, `schematic_figure` draws it.
+down by hand that the code decides. `text` words it, `figure` draws it.
 """
 
 from collections.abc import Mapping

@@ -8,17 +8,6 @@ from book.companion.text.tables import Marked, Table
 from dreal_lib.errors import UserError
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-CAPTION = (
-    "The method on two successive blocks of one stage; the paper's Fig. 1, drawn from the "
-    "network's own code. Rounded boxes compute, square ones are tensors, with their shape for one "
-    "image. Thin lines: forward pass. Thick lines: where each loss's gradient goes, as "
-    "backpropagation was found to carry it. Shaded: the blocks. Critics, rewards and losses exist "
-    "during training alone."
-)
-TABLE_CAPTION = (
-    "Every stage: the blocks whose attention one critic judges, the shapes for one image, the "
-    "width of the critic's input and its number of parameters."
-)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -105,43 +94,20 @@ def _map_labels(item: MapPlan, several: bool) -> dict[str, str]:
     }
 
 
-def alt_text(schematic: Schematic) -> str:
-    """Fig. 1 for who does not see it."""
-    first, second = drawn_blocks(schematic)
-    critics = schematic.of_stage(schematic.longest_stage)
-    several = (
-        f"{len(critics)} critics, one for each kind of map, run" if critics[1:] else "A critic runs"
-    )
-    return (
-        f"Flow chart of {paper_block_name(first)} and {paper_block_name(second)} of "
-        f"{schematic.network}. In each block the features F are pooled, turned into the attention "
-        f"map A, and multiplied by it. {several} from block to block and reads the pooled features "
-        f"and the map ({', '.join(str(c.input_size) for c in critics)} numbers); its answer Q "
-        "enters two losses. " + " ".join(_route(schematic, loss) for loss in schematic.routes)
-    )
-
-
 def stage_table(schematic: Schematic) -> Table:
     """All stages with their shapes; a line a critic."""
     rows = tuple(
         (
             Marked(f"{stage_name(critic.stage)}, {critic.kind}", "computed"),
             f"`{critic.maps[0].block}` to `{critic.maps[-1].block}`",
-            *(
-                shape_text(shape)
-                for shape in (
-                    critic.maps[0].state,
-                    critic.maps[0].descriptor,
-                    critic.maps[0].action,
-                )
-            ),
+            *(shape_text(getattr(critic.maps[0], s)) for s in ("state", "descriptor", "action")),
             str(critic.input_size),
             f"{critic.parameters:,}",
         )
         for critic in schematic.critics
     )
     columns = ("Maps", "Blocks", "F", "Extracted", r"A and $\tilde{F}$", "Input", "Critic")
-    return Table(columns, rows, frozenset(range(2, len(columns))))
+    return Table.of(columns, rows, words=2)
 
 
 def sentences(schematic: Schematic) -> list[str]:
@@ -179,20 +145,15 @@ def of_schematic(plan: "Schematic") -> pd.DataFrame:
         Columns map, block, kind, actor, state, descriptor, action, reduced (shapes for one image,
         "64x56x56"), critic, input_size (of the critic).
     """
+    shapes = ("state", "descriptor", "action", "reduced")
+    columns = ("map", "block", "kind", "actor", *shapes, "critic", "input_size")
     rows = [
-        {
-            "map": item.name,
-            "block": item.block,
-            "kind": item.kind,
-            "actor": item.actor,
-            **{
-                name: "x".join(str(size) for size in getattr(item, name))
-                for name in ("state", "descriptor", "action", "reduced")
-            },
-            "critic": critic.name,
-            "input_size": critic.input_size,
-        }
+        (
+            *(item.name, item.block, item.kind, item.actor),
+            *("x".join(map(str, getattr(item, shape))) for shape in shapes),
+            *(critic.name, critic.input_size),
+        )
         for critic in plan.critics
         for item in critic.maps
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)

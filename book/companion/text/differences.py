@@ -4,14 +4,15 @@ A difference is significant where its 95 % interval leaves out zero (`dreal_lib.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from book.companion.text.tables import NOTHING, Cell, Marked, signed, spread_text
 from dreal_lib.comparison.paired import Difference, Summary
 from dreal_lib.comparison.rows import NetworkComparison, Row
 
 DECIMALS = 3  # of measures of attention maps, most of which lie below 1
-NOT_RUN = "not run"
+CHANGE_COLUMNS = ("Difference", "95 % interval")  # as `change_cells` has them, before n
+NOT_RUN, NO_PAIR = "not run", "no pair of runs"
 NO_RUNS = "No pair of a baseline and a reinforced run at this scale."
 BETTER = {  # which way is better -> the words for a lower and for a higher number
     "lower": {"lower": "significantly better", "higher": "significantly worse"},
@@ -32,6 +33,14 @@ def p_text(value: float) -> str:
     if math.isnan(value):
         return NOTHING
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def change_cells(difference: Difference | None, decimals: int = DECIMALS) -> tuple[str, str, str]:
+    """Mean, interval and n of a difference; dashes without one."""
+    if difference is None:
+        return (NOTHING,) * 3
+    mean = signed(difference.mean, decimals)
+    return mean, interval_text(difference, decimals), str(difference.n)
 
 
 def difference_text(difference: Difference | None, decimals: int = 2) -> str:
@@ -82,6 +91,14 @@ def marked(text: str, row: Row, scale: str) -> Cell:
 
 def summary_text(summary: Summary | None) -> str:
     return NOT_RUN if summary is None else f"{summary.mean:.2f} ± {spread_text(summary.spread)}"
+
+
+def lower_text(gains: Sequence[float], which: str, than: str) -> str:
+    """How many printed errors are lower than another, and by how much."""
+    return (
+        f"In the paper {sum(gain > 0 for gain in gains)} of {len(gains)} {which} have a lower "
+        f"error than {than}, by {min(gains):.2f} to {max(gains):.2f} points of top-1 error"
+    )
 
 
 def by_seed_text(differences: Mapping[int, float]) -> str:

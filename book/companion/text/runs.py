@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
+from book.companion.text.tables import counted, seeds_text
 from dreal_lib.comparison.rows import ScaleComparison
 from dreal_lib.records import Record, StoredRecord
+from dreal_lib.runtime.environment import Hardware
 
 
 def scale_caption(comparison: ScaleComparison) -> str:
@@ -37,26 +39,24 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
     if not runs:
         return f"{label} was not run at scale {scale} yet."
     records = [run.record for run in runs]
-    shown = sorted({record.seed for record in records})
-    seeds = ", ".join(map(str, shown))
     methods = " and ".join(dict.fromkeys(record.method for record in records))
-    trained = _distinct(trained_network(record) for record in records)
+    trained = distinct(trained_network(record) for record in records)
     return (
         f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
-        f"{methods}; seed{'s' if len(shown) > 1 else ''} {seeds}; {runs[0].origin}."
+        f"{methods}; {seeds_text(r.seed for r in records)}; {runs[0].origin}."
     )
 
 
 def _training_facts(records: Sequence[Record]) -> str:
-    data = _distinct(
+    data = distinct(
         f"{r.data.name} ({r.data.classes} classes, {r.data.train_images:,} training and "
         f"{r.data.val_images:,} validation images)"
         for r in records
     )
-    sizes = _distinct(
+    sizes = distinct(
         f"{r.settings['image_size']} px" for r in records if "image_size" in r.settings
     )
-    epochs = _distinct(f"{r.last.epoch}" for r in records)
+    epochs = distinct(f"{r.last.epoch}" for r in records)
     return f"{data}{sizes and ' at ' + sizes}; {epochs} epochs"
 
 
@@ -70,6 +70,13 @@ def trained_network(record: Record) -> str:
     trained = record.settings.get("depths", {}).get(depth, depth)
     width = record.settings.get("width")
     return f"{prefix}resnet{trained}" + (f" of width {width}" if width else "")
+
+
+def machine_text(hardware: Hardware) -> str:
+    """What a run was made on: device, processor where that is another thing, cores, processes."""
+    names = " with ".join(dict.fromkeys((hardware.device_name, hardware.cpu_name)))
+    processes = "" if hardware.world_size == 1 else f", {hardware.world_size} processes"
+    return f"{names}, {counted(hardware.cpu_count, 'core')}{processes}"
 
 
 def train_command(
@@ -106,5 +113,6 @@ def missing_runs(
     ]
 
 
-def _distinct(texts: Iterable[str]) -> str:
+def distinct(texts: Iterable[str]) -> str:
+    """Each text once, in the order of their coming."""
     return ", ".join(dict.fromkeys(texts))

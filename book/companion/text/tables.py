@@ -6,6 +6,7 @@ line explains the marks in use.
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +42,27 @@ class Table:
     columns: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: frozenset[int] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(
+        cls,
+        columns: Sequence[Cell],
+        rows: Iterable[Sequence[Cell]],
+        words: int = 1,
+        instead: str = "",
+    ) -> "Table":
+        """A table whose first columns are words and whose others are numbers.
+
+        Args:
+            columns: Their heads.
+            rows: Cells.
+            words: How many columns of words there are.
+            instead: What the one line of a table without rows says; empty for no line.
+        """
+        lines = tuple(tuple(row) for row in rows)
+        if instead and not lines:
+            lines = ((instead, *[NOTHING] * (len(columns) - 1)),)
+        return cls(tuple(columns), lines, frozenset(range(words, len(columns))))
 
     def to_markdown(self) -> str:
         """A pipe table as Markdown extensions read it."""
@@ -80,11 +102,40 @@ def signed(value: float, decimals: int = 2) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
-def defined(value: float, with_sign: bool = False) -> str:
-    """A number to two digits, or a dash where it is undefined (NaN)."""
+def defined(value: float, with_sign: bool = False, decimals: int = 2) -> str:
+    """A number, or a dash where it is undefined (NaN); a negative one always has its sign."""
     if math.isnan(value):
         return NOTHING
-    return signed(value) if with_sign else f"{value:.2f}"
+    return signed(value, decimals) if with_sign or value < 0 else f"{value:.{decimals}f}"
+
+
+def ranges_text(numbers: pd.DataFrame, columns: Mapping[str, str]) -> str:
+    """What the columns of a figure's numbers reach from and to, for who does not see the figure.
+
+    Args:
+        numbers: As the figure's CSV has them; by method, if there is a column of that name.
+        columns: What each is called.
+    """
+    methods = numbers["method"] if "method" in numbers else pd.Series("", numbers.index)
+    texts = []
+    for column, name in columns.items():
+        ends = numbers.groupby(methods, sort=False)[column].agg(["min", "max"])
+        told = (
+            f"{m} {defined(low)} to {defined(high)}".strip() for m, low, high in ends.itertuples()
+        )
+        texts.append(f"{name} {', '.join(told)}")
+    return f" {'; '.join(texts)}." if texts else ""
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 run", "2 runs"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Seeds by number: "seed 0", "seeds 0, 1"."""
+    known = sorted(set(seeds))
+    return f"seed{'' if len(known) == 1 else 's'} {', '.join(map(str, known))}"
 
 
 def spread_text(spread: float | None, decimals: int = 2) -> str:

@@ -59,12 +59,7 @@ def test_what_is_shown_of_a_query(tmp_path):
     assert [panel.right for panel in strip.top] == arrays["kept/right"][2].tolist()
     assert np.array_equal(strip.top[7].heat, arrays["cam/top"][2, 7])
     assert (shown.size, shown.matches, len(strip.top)) == ((16, 8), 3, FIRST)
-    alt = ranked_lists.alt_text(shown)
-    assert "Ranked + attention: wrong" in alt
-    assert "+ reinforce: right" in alt
-    assert ranked_lists.caption(shown).startswith(
-        "A query that + attention answers wrong and + reinforce right, and the 10 gallery images"
-    )
+    assert shown.answered == "that + attention answers wrong and + reinforce right"
 
 
 def test_an_outcome_that_no_query_has_is_named(tmp_path):
@@ -190,7 +185,7 @@ def record_of(root, folder, **changes):
 def test_pictures_of_a_data_root(images, tmp_path):
     record = record_of(images, tmp_path / "records")
     found = pictures.find_retrieval_pictures(record, [0, 5], [3], images)
-    assert {place: pixels[0, 0, 0] for place, pixels in found.query.items()} == {0: 4, 5: 9}
+    assert {place: pixels[0, 0, 0] for place, pixels in found.images.items()} == {0: 4, 5: 9}
     assert found.gallery[3][0, 0, 0] == 13
     assert found.source == "Images are read from the data root."
 
@@ -204,7 +199,7 @@ def test_a_data_root_of_another_set_is_refused(images, tmp_path):
 def test_pictures_that_may_not_be_passed_on_are_not_shown(images, tmp_path):
     record = record_of(images, tmp_path / "records")
     found = pictures.find_retrieval_pictures(record, [0], [0])
-    assert not found.query
+    assert not found.images
     assert "Images of set are not shown here" in found.source
 
 
@@ -213,7 +208,7 @@ def test_rendered_figures_are_read_or_rendered_anew(images, tmp_path, monkeypatc
 
     record = record_of(images, tmp_path / "records", name=pictures.FIGURES)
     found = pictures.find_retrieval_pictures(record, [0], [0], prepared=images)
-    assert found.query[0].shape == (16, 8, 3)
+    assert found.images[0].shape == (16, 8, 3)
     prepared = tmp_path / "nowhere"
     monkeypatch.setattr(embedded_figures, "prepare", lambda out, workers: images)
     found = pictures.find_retrieval_pictures(record, [0], [0], prepared=prepared)

@@ -188,7 +188,6 @@ def test_no_pair_and_old_records_say_so(make_pair):
     del pair.reinforced["cam/maps"]
     assert "hold no maps" in text.availability([pair])[0]
     assert chosen.outcome_grid([pair]) is None
-    assert chosen.alt_text(None) == ""
 
 
 def test_empty_maps_are_counted(make_pair):
@@ -278,7 +277,7 @@ def test_the_rule_is_generated_from_what_was_done(make_pair):
     assert item.title.startswith("class ")  # nothing else is known of a made-up set
     assert item.pixels is None
     assert "may not be passed on" in grid.source
-    assert item.title in chosen.alt_text(grid)
+    assert item.title in grid.titles
 
 
 def run_on(record, name, labels, **settings):

@@ -13,8 +13,6 @@ from book.companion.attention_maps.spatial import (
     load_rewards,
     reward_sentences,
     reward_table,
-    spatial_caption,
-    spatial_sentence,
     summarise_rewards,
 )
 from book.companion.papers import names
@@ -147,7 +145,7 @@ def test_the_kind_of_map_is_chosen(tmp_path):
 
 def test_without_runs_nothing_is_loaded():
     assert loaded.load([], []) is None
-    assert load_rewards([], []) is None
+    assert load_rewards([], []).empty
 
 
 def without(key):
@@ -210,14 +208,6 @@ def test_the_shade_is_three_variances_or_three_deviations():
         shown = loaded.last_blocks(attention(), shade, "1")
         assert shown.seed == 1
         np.testing.assert_allclose(shown.half_width(item), half)
-    assert "3 times the variance, as the paper writes" in loaded.caption(
-        loaded.last_blocks(attention())
-    )
-    assert "standard deviation, where the paper" in loaded.caption(shown)
-    assert "baseline 0.40 to 0.60" in loaded.alt_text(shown)
-    assert "Figs. 2 and 3 show the same" in loaded.caption(shown)
-    deep = loaded.all_blocks(attention(BLOCKS_OF_50))
-    assert "Figs. 2 and 3 show the same" not in loaded.caption(deep)
 
 
 def test_bad_choices_list_the_good_ones():
@@ -288,12 +278,10 @@ def test_the_table_counts_measures_and_blocks():
 def test_without_runs_the_page_says_so():
     assert changes.class_sentence(None) == differences.NO_RUNS
     assert changes.last_block_table(None).rows[0][0] == "no pair of runs"
-    assert loaded.caption(None) == loaded.alt_text(None) == ""
-    assert changes.alt_text_by_block(None) == ""
-    assert spatial_sentence(None) == differences.NO_RUNS
-    assert reward_sentences(None) == [differences.NO_RUNS]
-    assert reward_table(None).rows[0][0] == "no pair of runs"
-    assert spatial_caption(None, "mean") == ""
+    assert changes.spread_sentence(None) == differences.NO_RUNS
+    nothing = load_rewards([], [])
+    assert reward_sentences(nothing) == [differences.NO_RUNS]
+    assert reward_table(nothing, "recorded", "smoke").rows[0][0] == "no pair of runs"
 
 
 # Spatial maps and rewards
@@ -309,10 +297,10 @@ def test_only_images_predicted_right_count(tmp_path):
     rewards = [[0.5, -0.5], [-1, -1], [0.25, 0.25], [-1, -1]]
     runs = pair(tmp_path, figure_arrays(rewards=rewards, right=[True, False, True, False]))
     found = load_rewards(*runs)
-    assert found.blocks == ("layer1.0", "layer2.0")
-    second = found.frame.query("method == 'baseline' and map == 'layer2.0'").iloc[0]
+    assert found["map"].unique().tolist() == ["layer1.0", "layer2.0"]
+    second = found.query("method == 'baseline' and map == 'layer2.0'").iloc[0]
     assert second[["right", "reward", "helped", "hurt"]].tolist() == [0.5, -0.125, 0.5, 0.5]
-    row = reward_table(found).rows[1]
+    row = reward_table(found, "recorded", "smoke").rows[1]
     assert row[1:] == (f"{MINUS}0.125, {MINUS}0.125", "0.000", NOTHING, "1", *["0.50, 0.50"] * 2)
     baseline, _, change = reward_sentences(found)
     assert "50 % of the images predicted right: the attention of conv2_0" in baseline
@@ -324,7 +312,7 @@ def test_only_images_predicted_right_count(tmp_path):
 def test_a_network_that_is_never_right_has_no_rewards(tmp_path):
     runs = pair(tmp_path, figure_arrays(rewards=[[-1.0, -1.0]], right=[False]))
     found = load_rewards(*runs)
-    assert reward_table(found).rows[0][1] == f"{NOTHING}, {NOTHING}"
+    assert reward_table(found, "recorded", "smoke").rows[0][1] == f"{NOTHING}, {NOTHING}"
     assert "no block has a reward" in reward_sentences(found)[0]
 
 

@@ -9,7 +9,7 @@ from matplotlib.collections import PolyCollection
 from synthetic_attention import BLOCKS_OF_50, THIN, attention, statistics
 
 from book.companion import drawing
-from book.companion.attention_maps import loaded, spatial
+from book.companion.attention_maps import loaded
 from book.companion.attention_maps.figures import (
     attention_by_block,
     channel_distributions,
@@ -92,9 +92,6 @@ def test_a_missing_map_leaves_a_box_that_says_so(kind):
     above, below = pairs(draw(shown))["conv3_0"]
     assert "missing" in [text.get_text() for text in below.texts]
     assert "missing" not in [text.get_text() for text in above.texts]
-    assert "reinforced missing" in (
-        loaded.alt_text(shown) if kind == "channel" else spatial.spatial_alt_text(shown, "mean")
-    )
 
 
 def test_many_channels_become_an_image():
@@ -141,7 +138,7 @@ def drawn_from_rewards():
         for method in ("baseline", "reinforced")
         for name in THIN
     ]
-    return spatial.Rewards("recorded", "smoke", pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 DRAWN = {

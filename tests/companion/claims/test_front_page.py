@@ -9,7 +9,7 @@ import pytest
 from synthetic_board import BY_ID
 
 from book.companion.claims import board, front_page
-from book.companion.claims.front_page import QUOTED, Line, Picture, line_of
+from book.companion.claims.front_page import QUOTED, line, line_of, picture
 from book.companion.claims.sources import Scale
 from book.companion.claims.statements import UNTRIED
 from book.companion.critics import curves
@@ -87,13 +87,13 @@ def test_without_runs_nothing_was_learned():
 
 
 def test_a_line_is_not_bold_and_escapes():
-    bundle = Line("a < b & c", "reproduced")._repr_mimebundle_()
+    bundle = line("a < b & c", "reproduced")._repr_mimebundle_()
     assert bundle["text/html"] == "<span><em>reproduced</em>: a &lt; b &amp; c</span>"
     assert bundle["text/plain"] == "reproduced: a < b & c"
 
 
 def test_a_picture_is_an_image_with_its_text():
-    bundle = Picture("<svg/>", 'A "b" <c>.')._repr_mimebundle_()
+    bundle = picture("<svg/>", 'A "b" <c>.')._repr_mimebundle_()
     assert 'alt="A &quot;b&quot; &lt;c&gt;."' in bundle["text/html"]
     assert "data:image/svg+xml;base64,PHN2Zy8+" in bundle["text/html"]
     assert bundle["text/plain"] == 'A "b" <c>.'

@@ -8,9 +8,10 @@ from synthetic_records import write_run
 
 from book.companion.claims import render
 from book.companion.claims.judged import at_paper_scale, observe
+from book.companion.claims.measured import Measured
 from book.companion.claims.row_sums import printed_sum, terms_of
 from book.companion.claims.rules import RULES, all_of, holds_size, marginal, prediction_half_width
-from book.companion.claims.sources import Measured, Scale, measure_part
+from book.companion.claims.sources import Scale, measure_part
 from book.companion.claims.statements import NOT_REPRODUCED, REPRODUCED, UNTRIED
 from book.companion.papers import dreal
 from dreal_lib import records
@@ -88,8 +89,8 @@ def test_rules_on_what_has_no_interval():
     small, large = (Measured((), difference(x, 2 * x)) for x in (-1.0, 3.0))
     assert RULES["largest"](large, None, (small, large))
     assert not RULES["largest"](small, None, (small, large))
-    assert RULES["in_every_module"](Measured((), count=(4, 4)), None, ())
-    assert not RULES["in_every_module"](Measured((), count=(3, 4)), None, ())
+    assert RULES["every"](Measured((), count=(4, 4)), None, ())
+    assert not RULES["every"](Measured((), count=(3, 4)), None, ())
     assert RULES["whole"](Measured((), ends=(0.5, 1.0)), None, ())
     assert not RULES["whole"](Measured((), ends=(1.0, 0.99)), None, ())
     assert marginal(None, 1.0) is None

@@ -7,9 +7,6 @@ from synthetic_records import block_curves, write_run
 
 from book.companion.critics import curves
 from book.companion.critics.text import (
-    alt_text,
-    alt_text_of_parts,
-    alt_text_of_quality,
     curve_sentences,
     recurrence_of_runs,
     recurrence_text,
@@ -69,10 +66,10 @@ def sentences(blocks):
 
 
 def test_a_summary_by_hand():
-    stuck, follows = curves.summarise_curves(two_maps())
+    stuck, follows = curves.summarise_curves(two_maps()).itertuples()
     # Last epoch: 0.8 * 0.3 - 0.2 = 0.04; accuracy alone: -1 at first, -0.2 at last.
     assert (follows.first_reward, follows.last_reward) == pytest.approx((-1.0, 0.04))
-    assert (follows.first_accuracy_part, follows.last_accuracy_part) == pytest.approx((-1.0, -0.2))
+    assert (follows.first_accuracy, follows.last_accuracy) == pytest.approx((-1.0, -0.2))
     assert follows.follows == pytest.approx(1.0)
     assert (follows.rmse, stuck.rmse) == (0.3, 0.4)
     assert np.isnan(stuck.follows)
@@ -95,23 +92,24 @@ def test_each_run_is_correlated_by_itself():
     # What no run has: the mean of the runs follows the reward.
     assert curves.correlation(*means.to_numpy().T) == pytest.approx(1.0)
     found = curves.summarise_curves(blocks)
-    assert [s.seed for s in found] == [0, 1, 2]
+    assert found["seed"].tolist() == [0, 1, 2]
     # Deviations (-46, 2, 44)/30 and (5, -1, -4)/30 against (-1, 0, 1): 90 / sqrt(2 * 4056) and
     # -9 / sqrt(2 * 42).
     against = -9 / np.sqrt(84)
     expected = [90 / np.sqrt(8112), against, against]
-    assert [s.follows for s in found] == pytest.approx(expected)
+    assert found["follows"].tolist() == pytest.approx(expected)
     table = curves.curve_table(found, "re-run", "smoke")
     assert [row[1] for row in table.rows] == ["0", "1", "2"]
     assert [row[5].replace(MINUS, "-") for row in table.rows] == ["+1.00", "-0.98", "-0.98"]
 
 
 def test_the_sentences_say_the_numbers():
-    parts, saturated, silent, recurrence = sentences(two_maps())
-    assert "changes by +1.04 (seeds 0): +0.80 by accuracy alone, +0.24 by the gain" in parts
-    assert "1 of 2 module-runs (2 modules, 1 runs)" in saturated
-    assert saturated.endswith(": conv2_0 in 1 of 1 runs.")
-    assert silent == "*Silent critics:* 1 of 2: conv2_0 in 1 of 1 runs."
+    parts, saturated, silent, errors, recurrence = sentences(two_maps())
+    assert "changes by +1.04 (seed 0): +0.80 by accuracy alone, +0.24 by the gain" in parts
+    assert "1 of 2 module-runs (2 modules, 1 run)" in saturated
+    assert saturated.endswith(": conv2_0 in 1 of 1 run.")
+    assert silent == "*Silent critics:* 1 of 2: conv2_0 in 1 of 1 run."
+    assert errors.endswith("by run: conv2_x 0.40; conv5_x 0.30.")
     assert "nothing tests the recurrence of Eq. 2" in recurrence
 
 
@@ -127,6 +125,11 @@ def answering(by_map, seed=0):
     )
 
 
+def by_critic(blocks):
+    found = curves.summarise_curves(blocks).drop_duplicates("critic")
+    return dict(zip(found["critic"], found["silent"], strict=True))
+
+
 def test_a_critic_is_silent_if_it_ends_within_a_hundredth_of_zero_for_all_it_judges():
     blocks = pd.concat(
         [
@@ -135,7 +138,7 @@ def test_a_critic_is_silent_if_it_ends_within_a_hundredth_of_zero_for_all_it_jud
             answering({"layer3.0": 0.0, "layer3.1": -0.6, "layer4.0": 0.0, "layer4.1": 0.0}, 1),
         ]
     )
-    found = curves.critics_by_silence(curves.summarise_curves(blocks))
+    found = by_critic(blocks)
     assert found == {
         (0, "layer1", ""): True,
         (0, "layer2", ""): False,
@@ -144,7 +147,7 @@ def test_a_critic_is_silent_if_it_ends_within_a_hundredth_of_zero_for_all_it_jud
         (1, "layer4", ""): True,
     }
     kinds = answering({"layer1.0.channel": 0.0, "layer1.0.spatial": -0.4, "layer1.1.channel": 0.0})
-    found = curves.critics_by_silence(curves.summarise_curves(kinds))
+    found = by_critic(kinds)
     assert found == {(0, "layer1", "channel"): True, (0, "layer1", "spatial"): False}
 
 
@@ -156,11 +159,10 @@ def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
     maps = ("layer1.0.channel", "layer1.0.spatial", "layer2.0.channel", "layer2.0.spatial")
     write_run(tmp_path, "table_1/cbam_resnet50_reinforced", maps=maps)
     runs = find_records(tmp_path)
-    assert curves.silent_critics(runs) == (4, 12)  # of SE four stages twice, of CBAM two stages
     said = silence_of_runs(runs)
+    # Of SE four stages twice, of CBAM two stages with two critics each.
     assert said.startswith("4 of 12 critics are silent")
     assert said.endswith(": CBAM-ResNet-50 2 of 4, SE-ResNet-50 2 of 8.")
-    assert curves.silent_critics([r for r in runs if r.record.method == "baseline"]) == (0, 0)
     assert silence_of_runs([]) == recurrence_of_runs([]) == ""
 
 
@@ -184,9 +186,10 @@ def test_which_networks_test_the_recurrence(tmp_path):
 def test_maps_stand_in_the_order_of_depth_and_runs_by_seed():
     names = ["layer3.10", "layer3.9", "layer1.0", "layer3.2"]
     summaries = curves.summarise_curves(block_curves(names))
-    assert [s.map for s in summaries] == ["layer1.0", "layer3.2", "layer3.9", "layer3.10"]
+    assert summaries["map"].tolist() == ["layer1.0", "layer3.2", "layer3.9", "layer3.10"]
     both = pd.concat([block_curves(names[:2]).assign(seed=seed) for seed in (7, 3)])
-    order = [(s.map, s.seed) for s in curves.summarise_curves(both)]
+    found = curves.summarise_curves(both)
+    order = list(zip(found["map"], found["seed"], strict=True))
     assert order == [("layer3.9", 3), ("layer3.9", 7), ("layer3.10", 3), ("layer3.10", 7)]
 
 
@@ -202,13 +205,3 @@ def test_the_table_shows_what_is_undefined():
 def test_no_curves_say_nothing():
     empty = two_maps().iloc[:0]
     assert sentences(empty) == []
-    for text in (
-        alt_text,
-        alt_text_of_parts,
-        alt_text_of_quality,
-    ):
-        assert text(empty) == ""
-    assert "2 module-runs (2 modules, 1 runs)." in alt_text(two_maps())
-    two = pd.concat([two_maps().assign(seed=0), two_maps().assign(seed=1, right_share=0.5)])
-    assert "at 0.80, 0.50," in alt_text_of_parts(two)
-    assert "4 module-runs (2 modules, 2 runs), by epochs" in alt_text_of_quality(two)

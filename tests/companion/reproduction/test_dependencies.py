@@ -95,7 +95,7 @@ def test_a_page_depends_on_what_its_notebook_reaches_and_shows_alone():
     assert rules <= fig_2 & table_1 & board
     statements = f"{here}/claims/dreal.yaml"
     assert statements in board & fig_2 & table_1
-    assert f"{here}/claims/counts.py" in board - fig_2 - table_1
+    assert f"{here}/claims/counted.py" in board - fig_2 - table_1
     baseline = "dreal_lib/recipes/table_1/se_resnet50_baseline.yaml"
     assert {file for file in fig_2 if file.endswith(".yaml")} == {
         statements, baseline, baseline.replace("baseline", "reinforced")

@@ -71,7 +71,7 @@ def test_another_scale_another_task_and_stopped_runs_do_not_count(stored):
     )
     found = estimate(SE, 3, "smoke", runs)
     assert found.seconds == 70.0
-    assert found.source == "one recorded run of this row; Test GPU, 8 cores"
+    assert found.source == "one recorded run of this row; Test GPU with Test CPU, 8 cores"
     assert estimate(SE, 3, "desktop+two_cores", runs).seconds == 6.0
     for nothing in (estimate(RETRIEVAL, 3, "smoke", runs), estimate(SE, 3, "desktop", runs)):
         assert nothing.seconds is None
@@ -99,13 +99,15 @@ def test_what_a_dry_run_says(stored):
         "4 runs would be trained:",
         f"  {SE} seed 4: about 1 min 30 s (one recorded run of this row; Test CPU, 2 cores)",
         f"  {SE} seed 4: about 1 min 30 s (one recorded run of this row; Test CPU, 2 cores)",
-        f"  {SRM} seed 4: about 1 h 02 min (one recorded run of this row; Test GPU, 8 cores)",
+        f"  {SRM} seed 4: about 1 h 02 min (one recorded run of this row; "
+        "Test GPU with Test CPU, 8 cores)",
         f"  {RETRIEVAL} seed 4: (no record to estimate from)",
         "training in all: about 1 h 05 min; with --jobs 2: about 1 h 02 min, if no run is slowed "
         "by the others",
         "not counted: 1 run without an estimate",
-        "an estimate from runs on Test CPU, 2 cores and on Test GPU, 8 cores, of training alone: "
-        "rendering, notebooks and book are not counted; a run that was begun takes less",
+        "an estimate from runs on Test CPU, 2 cores and on Test GPU with Test CPU, 8 cores, of "
+        "training alone: rendering, notebooks and book are not counted; a run that was begun takes "
+        "less",
     ]
     one = plan_lines(estimates[:1], 1)
     assert one[0] == "1 run would be trained:"

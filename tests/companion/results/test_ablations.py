@@ -27,6 +27,10 @@ DEFAULT = "table_1/se_resnet50_reinforced"
 GAMMA_2 = "ablations/se_resnet50_gamma_2_reinforced"
 
 
+ERRORS = ["critique_rmse", "correlation", "saturated_share"]
+REWARDS = ["reward_mean", "critique_mean", "reward_right_mean"]
+
+
 def write_row(root, recipe, seed, error, **changes):
     """A run with the settings that its recipe really has."""
     loaded = load_recipe(recipe, "smoke").model_dump(mode="json")
@@ -361,12 +365,12 @@ def test_stage_means_of_the_last_epoch_by_hand(tmp_path):
     assert table.loc[(0, "layer1"), "critique_rmse"] == pytest.approx(0.5)
     assert table.loc[(0, "layer1"), "reward_mean"] == pytest.approx(-0.1)
     assert table.loc[(0, "layer1"), "correlation"] == pytest.approx(0.3)  # of the one defined
-    errors = [texts(row) for row in ablations.critic_error_table(comparison).rows]
+    errors = [texts(row) for row in ablations.critic_table(comparison, ERRORS).rows]
     assert errors[0] == [
         "default, SE-ResNet-50 ●", "0.50, +0.30, 0.50", *["0.10, —, 0.50"] * 3,
     ]  # fmt: skip
     assert errors[1] == ["gamma = 0.25", *["not run"] * 4]
-    rewards = [texts(row) for row in ablations.critic_reward_table(comparison).rows]
+    rewards = [texts(row) for row in ablations.critic_table(comparison, REWARDS).rows]
     assert rewards[0][1] == f"{MINUS}0.10, +0.50, +0.50"
 
 

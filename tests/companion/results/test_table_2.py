@@ -29,7 +29,7 @@ def test_there_is_a_recipe_for_each_row_and_a_variant_for_each_set():
     assert named <= set(variant_names())
 
 
-@pytest.mark.parametrize("data", table_2.PRINTED)
+@pytest.mark.parametrize("data", dreal.TABLE_2_HALVES)
 def test_printed_numbers_stand_beside_the_recipes_data_set(data):
     variant = {"market1501": None, "dukemtmc": "dukemtmc"}[data]
     assert load_recipe("table_2/resnet50_baseline", "paper", variant).dataset == data
@@ -162,7 +162,7 @@ def test_every_data_set_of_the_profile_has_rows(tmp_path):
 def test_rows_that_differ_in_more_are_refused(tmp_path):
     write_retrieval(tmp_path, "attention")
     write_retrieval(tmp_path, "reinforced", settings={"epochs": 5})
-    with pytest.raises(UserError, match="network and method alone, but differ in epochs; run"):
+    with pytest.raises(UserError, match="method, network, seed alone, but differ in epochs; run"):
         compared(tmp_path)
 
 

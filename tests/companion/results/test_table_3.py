@@ -64,9 +64,9 @@ def test_the_published_table_as_printed():
     ]
     assert table_3.published_errors().legend() == "† published; ○ computed"
     assert table_3.published_sentence() == (
-        "In the paper 4 of 4 stages alone err less than none, by 0.27 to 0.61 points of top-1 "
-        "error, the more the deeper the stage; all together by 0.93. It gives one number a stage "
-        "and no spread."
+        "In the paper 4 of 4 stages alone have a lower error than none, by 0.27 to 0.61 points of "
+        "top-1 error, the more the deeper the stage; all together by 0.93. It gives one number a "
+        "stage and no spread."
     )
 
 

@@ -12,6 +12,7 @@ from book.companion.attention_maps import measures
 from book.companion.attention_maps.loaded import Attention, MapStatistics, Shown
 from book.companion.schematic import text
 from book.companion.schematic.plan import describe
+from book.companion.text.tables import NOTHING, ranges_text
 
 
 def statistics(shape, shift):
@@ -106,3 +107,17 @@ def test_the_schematic_has_a_row_a_map():
     # A critic reads F~ and A, which are of one size (section 3.3).
     assert table.loc["layer4.2.channel", "input_size"] == 2 * 2048
     assert table.loc["layer4.2.spatial", "critic"] != table.loc["layer4.2.channel", "critic"]
+
+
+def test_ranges_are_told_by_method_where_there_are_several():
+    table = measures.of_maps(maps((5,), missing={("baseline", "layer2.0")}))
+    said = ranges_text(table, {"mean": "Mean", "variance": "variance"})
+    assert said == (
+        " Mean baseline 4000.00 to 4004.00, reinforced 4100.00 to 4104.00; "
+        "variance baseline 40.00 to 40.04, reinforced 41.00 to 41.04."
+    )
+    assert ranges_text(table.drop(columns="method"), {"mean": "Mean"}).endswith(
+        " 4000.00 to 4104.00."
+    )
+    undefined = table.assign(mean=np.nan)
+    assert ranges_text(undefined, {"mean": "Mean"}).count(NOTHING) == 4
