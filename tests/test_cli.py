@@ -1,6 +1,7 @@
 """The command line as a user meets it: whole runs, interruptions, and bad input in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,16 +262,20 @@ def test_a_place_that_cannot_be_written(dreal, data, tmp_path, option):
     assert not list((tmp_path / "here" / "build").rglob("seed0.json"))
 
 
-@pytest.fixture
-def finished(data, tmp_path):
-    """The folder of a finished run of the baseline."""
-    folder = tmp_path / "finished"
-    recipe = tiny_recipe("se_resnet50_baseline")
-    cache = tmp_path / "finished-cache"
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    place = tmp_path_factory.mktemp("finished")
     runs.run(
-        recipe, data, folder, tmp_path / "finished-records", device=torch.device("cpu"), cache=cache
-    )
-    return folder
+        tiny_recipe("se_resnet50_baseline"), write_tiny_set(place / "data"), place / "run",
+        place / "records", device=torch.device("cpu"), cache=place / "cache", workers=0,
+    )  # fmt: skip
+    return place / "run"
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """The folder of a finished run of the baseline."""
+    return shutil.copytree(finished_once, tmp_path / "finished")
 
 
 def truncate(path):
