@@ -1,4 +1,7 @@
-"""The training loop: a run that was stopped equals one that was not, and bad ends leave no harm."""
+"""The training loop: a run that was stopped equals one that was not, and bad ends leave no harm.
+
+Above 350 lines, as interrupted runs are compared with one whole run of each row.
+"""
 
 import math
 import os
