@@ -44,11 +44,12 @@ reproduce: setup  ## data, one pair of runs, notebooks and book, on the embedded
 reproduce-all: setup  ## the same with every row of the tables and ablations (about an hour)
 	$(RUN) dreal reproduce --all
 
-# One thread in each process: the workers share the cores.
+# One thread in each process: the workers share the cores. A module stays on one worker, which has
+# its fixtures; tests/conftest.py begins with the longest.
 test: setup  ## style, tests, and the committed notebooks run again
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadscope
+	$(RUN) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 	$(RUN) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadscope --nbval \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg book/notebooks
 

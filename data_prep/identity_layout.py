@@ -188,27 +188,6 @@ def index_text(entries: Iterable[Entry]) -> str:
     return table.getvalue()
 
 
-def write_index(root: Path, entries: Sequence[Entry]) -> Path:
-    """Write ROOT/index.csv alone, for images that lie in ROOT already.
-
-    Returns:
-        Its path.
-
-    Raises:
-        PreparationError: There is one already, or a rule of `check_entries` is broken.
-    """
-    check_entries(Path(root).name, entries)
-    path = Path(root) / INDEX
-    try:
-        with path.open("x", encoding="utf-8", newline="") as stream:
-            stream.write(index_text(entries))
-    except FileExistsError:
-        raise PreparationError(
-            f"'{path}' exists and is not overwritten; remove it yourself or choose another folder"
-        ) from None
-    return path
-
-
 def split_counts(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:
     """Images and identities of each split; junk is no identity, and is counted where it occurs."""
     counts = {}

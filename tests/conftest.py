@@ -1,4 +1,9 @@
-"""Fixtures shared by the tests of the method: small networks with weights that are not trivial."""
+"""Fixtures shared by the tests of the method: small networks with weights that are not trivial.
+
+And the order of modules: `make test` keeps a module on one worker, so the longest go first.
+"""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +12,32 @@ from slow_reference import Architecture
 from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.networks.backbones import STEMS, create_model
 
+LONGEST_FIRST = (
+    "test_cli.py",
+    "runtime/test_distributed.py",
+    "training/test_trainer.py",
+    "diagnosis/test_critic_audit.py",
+    "actor_critic/test_compile.py",
+    "training/test_retrieval_resume.py",
+    "training/test_survival.py",
+    "training/test_runs.py",
+    "companion/pages/test_page.py",
+    "companion/schematic/test_schematic.py",
+    "tasks/test_retrieval.py",
+    "actor_critic/test_counterfactual_cost.py",
+    "project/test_workflow_killed.py",
+    "project/test_workflow.py",
+    "project/test_wheel.py",
+    "training/test_resumed_runs.py",
+)
+
 torch.set_num_threads(1)  # the tests run side by side, and small tensors gain nothing from threads
+
+
+def pytest_collection_modifyitems(items):
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))  # stable: the rest as collected
 
 
 def randomise(model: torch.nn.Module, generator: torch.Generator) -> None:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: whole runs, interruptions, and bad input in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,10 @@ def dreal(tmp_path, monkeypatch, capfd):
     return call
 
 
-def start(folder: Path, *words, code="from book.companion.commands import main; main()"):
-    """The program in a process of its own, as its console script starts it, from another folder."""
+def interrupted(folder: Path, *words):
+    """The program in a process of its own, from another folder."""
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
+        [sys.executable, "-c", INTERRUPTED, *map(str, words)],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -68,13 +69,13 @@ def start(folder: Path, *words, code="from book.companion.commands import main; 
 def test_a_baseline_from_images_to_record_and_its_weights_evaluated(data, tmp_path, dreal):
     folder = tmp_path / "here"
     words = ("train", BASELINE, "--data", data, "--device", "cpu", *set_arguments())
-    done = start(folder, *words)
-    assert (done.returncode, done.stderr) == (0, "")
+    status, said, err = dreal(*words)
+    assert (status, err) == (0, "")
     (stored,) = find_records(folder / "build" / "records")
     last = stored.record.last
     assert stored.record.complete
-    assert f"record: {stored.path.relative_to(folder)}" in done.stdout
-    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
+    assert f"record: {stored.path.relative_to(folder)}" in said
+    lines = [line for line in said.splitlines() if line.startswith("epoch")]
     assert len(lines) == 2
     assert f"top-1 error {last.top1_error_pct:.2f} %" in lines[1]
     run = folder / "build" / "runs" / stored.record.scale / BASELINE / "seed0"
@@ -98,7 +99,7 @@ def test_a_reinforced_run_stopped_by_ctrl_c_goes_on_with_the_same_command(data, 
     folder = tmp_path / "here"
     words = ["train", REINFORCED, "--data", data, "--device", "cpu", "--threads", 1]
     words += ["--cache", tmp_path / "cache", *set_arguments()]
-    stopped = start(folder, *words, code=INTERRUPTED)
+    stopped = interrupted(folder, *words)
     assert stopped.returncode == commands.STOPPED, stopped.stderr
     assert stopped.stderr.splitlines() == [
         "dreal: stopped; the same command continues from the checkpoint"
@@ -261,16 +262,20 @@ def test_a_place_that_cannot_be_written(dreal, data, tmp_path, option):
     assert not list((tmp_path / "here" / "build").rglob("seed0.json"))
 
 
-@pytest.fixture
-def finished(data, tmp_path):
-    """The folder of a finished run of the baseline."""
-    folder = tmp_path / "finished"
-    recipe = tiny_recipe("se_resnet50_baseline")
-    cache = tmp_path / "finished-cache"
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    place = tmp_path_factory.mktemp("finished")
     runs.run(
-        recipe, data, folder, tmp_path / "finished-records", device=torch.device("cpu"), cache=cache
-    )
-    return folder
+        tiny_recipe("se_resnet50_baseline"), write_tiny_set(place / "data"), place / "run",
+        place / "records", device=torch.device("cpu"), cache=place / "cache", workers=0,
+    )  # fmt: skip
+    return place / "run"
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """The folder of a finished run of the baseline."""
+    return shutil.copytree(finished_once, tmp_path / "finished")
 
 
 def truncate(path):

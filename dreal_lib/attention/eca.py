@@ -17,7 +17,12 @@ from dreal_lib.errors import UserError
 
 
 def kernel_size(channels: int, gamma: float = 2, b: float = 1) -> int:
-    """k, odd and at least 1, for C channels."""
+    """k for C channels, odd and at least 1: log2(C) / gamma + b / gamma to the next odd number.
+
+    Args:
+        channels: C.
+        gamma, b: The paper's are 2 and 1.
+    """
     whole = int(abs(math.log2(channels) / gamma + b / gamma))
     return whole if whole % 2 else whole + 1
 

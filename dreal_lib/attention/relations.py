@@ -191,7 +191,7 @@ class RelationGraph(nn.Module):
         return torch.sigmoid(self.bn2(self.w2(hidden)))
 
     def check(self, features: Tensor) -> None:
-        """Refuses features of another shape than the module was built for."""
+        """Raises UserError for features of another shape than the module was built for."""
         if features.shape[1] != self.channels:
             raise UserError(
                 f"this RGA module was built for {self.channels} channels; got {features.shape[1]}; "

@@ -208,11 +208,6 @@ class Localization:
     object_share: np.ndarray
     scores: dict[str, np.ndarray] = field(default_factory=dict)
 
-    @property
-    def empty_maps(self) -> int:
-        """Number of maps that are zero everywhere."""
-        return int((~self.cam.any((1, 2))).sum())
-
     def arrays(self) -> dict[str, np.ndarray]:
         """By name; what is known of objects if there are any."""
         named = {HEAT_MAPS: self.cam, HEAT_SETTINGS: np.array(json.dumps(self.settings))}

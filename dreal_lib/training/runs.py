@@ -218,6 +218,10 @@ def evaluate_weights(
 ) -> dict[str, float]:
     """Metrics of a run's weights, by the recipe that they hold, on the test images of a data root.
 
+    Args:
+        path: The weights' file.
+        data_root, device, cache, workers: As for `run`.
+
     Raises:
         UserError: The file is damaged, or the data have another number of classes.
     """

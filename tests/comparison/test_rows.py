@@ -90,6 +90,22 @@ def test_no_common_seed_is_no_difference():
     assert paired.paired_difference({0: 1.0}, {1: 1.0}) is None
 
 
+# t(0.975; n) as tables print it: Abramowitz and Stegun, table 26.10.
+PRINTED_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 30: 2.042, 120: 1.980}
+
+
+def test_the_quantile_is_the_printed_one():
+    found = {n: round(paired._t_quantile(n), 3) for n in PRINTED_T}
+    assert found == PRINTED_T
+
+
+def test_the_quantile_is_scipy_s():
+    t = pytest.importorskip("scipy.stats").t
+    for degrees in [*range(1, 60), 101, 200, 999]:
+        expected = float(t.ppf((1 + paired.CONFIDENCE) / 2, degrees))
+        assert paired._t_quantile(degrees) == pytest.approx(expected, rel=1e-11), degrees
+
+
 @pytest.mark.parametrize(
     ("difference", "said"),
     [

@@ -4,7 +4,7 @@ import pytest
 from identity_archives import index, manifest
 
 from data_prep.errors import PreparationError
-from data_prep.identity_layout import Entry, IdentityImage, write_identity_set, write_index
+from data_prep.identity_layout import Entry, IdentityImage, write_identity_set
 
 ENTRIES = [
     Entry("train/a.png", "a", "", "train"),
@@ -48,10 +48,3 @@ def test_a_set_that_breaks_a_rule_leaves_nothing(tmp_path, listing, entries, mes
     with pytest.raises(PreparationError, match=message):
         write_identity_set(tmp_path / "out", "figures", "rendered", images, settings={})
     assert listing(tmp_path) == []
-
-
-def test_an_index_alone_is_written_once(tmp_path):
-    path = write_index(tmp_path, ENTRIES)
-    assert path.read_text().splitlines()[1] == "train/a.png,a,,train"
-    with pytest.raises(PreparationError, match="exists and is not overwritten"):
-        write_index(tmp_path, ENTRIES)

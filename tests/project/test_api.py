@@ -23,6 +23,22 @@ EXCLUDED = {
     for names in re.findall(r":exclude-members: (.*)", options)
     for name in names.split(",")
 }
+# What no user calls; any other module of the library stands on the page.
+PARTS = {
+    "cli",
+    "actor_critic.normalization",
+    "data.batches", "data.boxes", "data.cache", "data.decoding", "data.identity_batches",
+    "data.listing", "data.sampling",
+    "diagnosis.drawn_queries", "diagnosis.embedding_cam", "diagnosis.finite_steps",
+    "diagnosis.ranked",
+    "recipes.plain_yaml",
+    "retrieval.protocol", "retrieval.similarity",
+    "runtime.atomic", "runtime.deadline", "runtime.determinism", "runtime.distributed",
+    "runtime.environment", "runtime.modes", "runtime.seeding",
+    "tasks.classification", "tasks.retrieval",
+    "training.checkpoints", "training.display", "training.monitor", "training.optimization",
+    "training.progress", "training.run_folder", "training.run_record", "training.trainer",
+}  # fmt: skip
 MANY = 3  # so many parameters need a list; one or two may be named in the sentence
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -109,6 +125,38 @@ def test_each_module_stands_once_below_its_heading():
     assert len(set(MODULES)) == len(MODULES)
     assert re.findall(r"^### `([\w.]+)`$", PAGE, re.M) == MODULES
     assert not [module for module in MODULES if not source(module).is_file()]
+
+
+def modules_of(package: str) -> set[str]:
+    """Those that define something: all but the faces, `__init__.py`."""
+    files = (ROOT / package).rglob("*.py")
+    names = (path.relative_to(ROOT).with_suffix("").parts for path in files)
+    return {".".join(parts) for parts in names if parts[-1] != "__init__"}
+
+
+def behind_the_faces(package: str) -> set[str]:
+    """The modules from which a package's `__init__.py` takes the names that it offers."""
+    found = set()
+    for path in (ROOT / package).rglob("__init__.py"):
+        text = path.read_text(encoding="utf-8")
+        offered = re.findall(r'"(\w+)"', "".join(re.findall(r"__all__ = \[(.*?)\]", text, re.S)))
+        for node in ast.parse(text).body:
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                if alias.name in offered or alias.asname == alias.name:
+                    found.add(node.module)
+    return found
+
+
+def test_every_module_stands_on_the_page_or_is_a_part_that_no_user_calls():
+    parts = {f"dreal_lib.{name}" for name in PARTS}
+    shown = {name for name in MODULES if name.startswith("dreal_lib.")}
+    assert parts - modules_of("dreal_lib") == set()
+    assert modules_of("dreal_lib") - parts - shown == set()
+    assert shown & parts == set()
+
+
+def test_what_a_package_offers_stands_on_the_page():
+    assert behind_the_faces("dreal_lib") - set(MODULES) == set()
 
 
 def test_what_is_left_out_by_name_exists():

@@ -1,4 +1,7 @@
-"""Instance recognition from images to record: what a run leaves, continues, evaluates, refuses."""
+"""Instance recognition from images to record: what a run leaves, continues, evaluates, refuses.
+
+Above 350 lines, as one finished run of each row is read by many tests.
+"""
 
 import math
 import os

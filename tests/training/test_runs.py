@@ -1,4 +1,7 @@
-"""A run from images to record: what it leaves, and what it refuses before it trains."""
+"""A run from images to record: what it leaves, and what it refuses before it trains.
+
+Above 350 lines, as one finished run of each row is read by many tests.
+"""
 
 import hashlib
 import json
@@ -51,11 +54,29 @@ def train(data, tmp_path):
     return make
 
 
-def test_a_reinforced_run_leaves_a_whole_record(train, data, tmp_path):
-    stored, _ = train()
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """Function that gives a row's run on the tiny set, for tests that only read it."""
+    kept = {}
+
+    def give(row):
+        if row not in kept:
+            place = tmp_path_factory.mktemp(row)
+            path = runs.run(
+                tiny_recipe(row), data, place / "run", place / "records", device=CPU,
+                cache=place / "cache", workers=0,
+            )  # fmt: skip
+            kept[row] = records.StoredRecord(records.read_record(path), path), place / "run"
+        return kept[row]
+
+    return give
+
+
+def test_a_reinforced_run_leaves_a_whole_record(finished):
+    stored, folder = finished("se_resnet50_reinforced")
     record, recipe = stored.record, tiny_recipe()
     assert stored.path == records.record_path(
-        tmp_path / "records", "smoke", recipe.variant, recipe.name, 0
+        folder.parent / "records", "smoke", recipe.variant, recipe.name, 0
     )
     assert record.complete
     assert (record.recipe, record.recipe_hash) == (recipe.name, recipe.hash)
@@ -88,8 +109,8 @@ def test_last_and_best_are_rows_of_the_history(train):
     assert record.last.top5_error_pct == 0  # of three classes
 
 
-def test_figure_data_agree_with_the_last_row(train):
-    stored, _ = train("cbam_resnet50_reinforced")
+def test_figure_data_agree_with_the_last_row(finished):
+    stored, _ = finished("cbam_resnet50_reinforced")
     arrays, last = stored.figure_data(), stored.record.last
     assert 100 * (1 - arrays["right"].mean()) == pytest.approx(last.top1_error_pct)
     assert arrays["labels"].tolist() == np.repeat([0, 1, 2], 4).tolist()
@@ -110,8 +131,8 @@ def test_a_baseline_leaves_rewards_and_no_block_curves(train):
     assert stored.figure_data()["rewards"].shape == (12, 4)
 
 
-def test_the_weights_are_the_plain_network_and_named_in_the_record(train):
-    stored, folder = train("cbam_resnet50_reinforced")
+def test_the_weights_are_the_plain_network_and_named_in_the_record(finished):
+    stored, folder = finished("cbam_resnet50_reinforced")
     content = (folder / runs.WEIGHTS).read_bytes()
     assert stored.record.checkpoint_sha256 == hashlib.sha256(content).hexdigest()
     tensors, facts = load_checkpoint(folder / runs.WEIGHTS)
@@ -120,23 +141,21 @@ def test_the_weights_are_the_plain_network_and_named_in_the_record(train):
     assert facts == {"task": "classification", "recipe": recipe}
 
 
-def test_runs_of_a_seed_leave_the_same_but_for_times(train, data, tmp_path):
-    def left():
-        stored, folder = train(root=data)
+def test_runs_of_a_seed_leave_the_same_but_for_times(train, finished):
+    def left(stored, _):
         history = pd.DataFrame(stored.history()).drop(columns=["wall_seconds", "images_per_second"])
         figures = (stored.path.with_name("seed0.figures.npz")).read_bytes()
         weights = stored.record.checkpoint_sha256
         blocks = stored.path.with_name("seed0.blocks.csv").read_text()
-        shutil.rmtree(folder)
         return history.to_csv(), blocks, figures, weights
 
-    assert left() == left()
+    assert left(*train()) == left(*finished("se_resnet50_reinforced"))
 
 
-def test_a_record_names_no_place_of_the_machine(train, data, tmp_path):
-    stored, _ = train()
+def test_a_record_names_no_place_of_the_machine(finished, data):
+    stored, folder = finished("se_resnet50_reinforced")
     text = stored.path.read_text()
-    assert str(tmp_path) not in text
+    assert str(folder.parent) not in text
     assert str(data) not in text
     words = shlex.split(stored.record.command)
     assert words[-2:] == ["--data", "DATA"]
@@ -208,8 +227,10 @@ def test_other_images_under_the_same_folder_do_not_continue_a_run(train, tmp_pat
 
 
 @pytest.fixture
-def weights(train):
-    return train("se_resnet50_baseline", epochs=1)[1] / runs.WEIGHTS
+def weights(finished, tmp_path):
+    """Those of a finished run, to be changed."""
+    _, folder = finished("se_resnet50_baseline")
+    return shutil.copytree(folder, tmp_path / "finished") / runs.WEIGHTS
 
 
 def test_weights_are_refused_for_another_number_of_classes(weights, tmp_path):

@@ -1,4 +1,8 @@
-"""Nothing is lost: kills, damaged files, full disks, folders in use, time that runs out."""
+"""Nothing is lost: kills, damaged files, full disks, folders in use, time that runs out.
+
+Above 350 lines, as killed runs are compared with one whole run, and start from one process that
+has imported everything.
+"""
 
 import errno
 import os

@@ -36,9 +36,19 @@ def plan(request):
 
 
 @pytest.fixture(scope="module")
+def figure(plan):
+    return method(plan)
+
+
+@pytest.fixture(scope="module")
 def se_plan():
     torch.set_num_threads(1)
     return describe("se_resnet50", 224)
+
+
+@pytest.fixture(scope="module")
+def se_figure(se_plan):
+    return method(se_plan)
 
 
 def test_shapes_and_names_are_those_of_a_forward_pass():
@@ -146,8 +156,8 @@ def test_networks_that_cannot_be_drawn_are_refused():
         method(describe("se_resnet14", 64))
 
 
-def test_every_text_drawn_is_in_the_description(plan):
-    (axis,) = method(plan).axes
+def test_every_text_drawn_is_in_the_description(plan, figure):
+    (axis,) = figure.axes
     drawn = {text.get_text() for text in axis.texts}
     assert drawn == set(labels(plan).values())
 
@@ -168,30 +178,35 @@ def test_labels_hold_the_shapes_of_the_two_blocks(plan):
 
 
 @pytest.mark.parametrize("loss", ["L_c", "L_q", "L_r"])
-def test_a_gradient_is_drawn_where_there_is_one(se_plan, loss):
+def test_a_gradient_is_drawn_where_there_is_one(se_plan, se_figure, loss):
     routes = {**se_plan.routes, loss: ()}
     without = Schematic("se_resnet50", 224, se_plan.critics, routes)
     colour = LOSS_STYLES[loss][0]
     counts = [
-        sum(to_hex(line.get_color()) == colour for line in method(p).axes[0].lines)
-        for p in (se_plan, without)
+        sum(to_hex(line.get_color()) == colour for line in drawn.axes[0].lines)
+        for drawn in (se_figure, method(without))
     ]
     assert counts[0] >= 3
     assert counts[1] == 1  # in the key, which says that it teaches nothing
     assert labels(without)[f"key/{loss}"].endswith("teaches nothing")
 
 
-def test_the_barrier_falls_if_the_critics_teach_the_backbone(se_plan):
+def test_the_barrier_falls_if_the_critics_teach_the_backbone(se_plan, se_figure):
     routes = {**se_plan.routes, "L_q": ("W", "theta")}
     leaking = Schematic("se_resnet50", 224, se_plan.critics, routes)
     fewer = len(method(leaking).axes[0].lines)
-    assert len(method(se_plan).axes[0].lines) == fewer + 4  # two strokes a block
+    assert len(se_figure.axes[0].lines) == fewer + 4  # two strokes a block
 
 
-@pytest.mark.parametrize("size", [224, 1024])
-def test_texts_stay_apart_and_within_their_boxes(plan, size):
-    shown = plan if size == 224 else describe(plan.network, size)
-    figure = method(shown)
+def test_texts_stay_apart_and_within_their_boxes(figure):
+    assert_readable(figure)
+
+
+def test_the_longest_texts_do_so_too():
+    assert_readable(method(describe("cbam_resnet50", 1024)))
+
+
+def assert_readable(figure):
     renderer = FigureCanvasAgg(figure).get_renderer()
     (axis,) = figure.axes
     extents = [(t.get_text(), t.get_window_extent(renderer)) for t in axis.texts]
@@ -206,9 +221,8 @@ def test_texts_stay_apart_and_within_their_boxes(plan, size):
             assert inside or not box.overlaps(extent), text
 
 
-def test_the_same_drawing_gives_the_same_bytes(se_plan):
-    first, second = (drawing.to_svg(method(se_plan)) for _ in range(2))
-    assert first == second
+def test_the_same_drawing_gives_the_same_bytes(se_plan, se_figure):
+    assert drawing.to_svg(se_figure) == drawing.to_svg(method(se_plan))
 
 
 def test_the_table_has_a_line_for_each_critic(plan):
