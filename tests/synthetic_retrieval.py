@@ -24,6 +24,7 @@ def figure_arrays(seed=0, rank1=(True,) * KEPT, energy=(0.5,) * QUERIES):
     right[:, 0] = rank1
     return {
         "queries/place": np.arange(QUERIES, dtype=np.int32),
+        "queries/identity": np.arange(QUERIES, dtype=np.int32) // 2,
         "queries/first_rank": np.arange(1, QUERIES + 1, dtype=np.int32),
         "queries/average_precision": np.linspace(0.1, 0.8, QUERIES, dtype=np.float32),
         "kept/place": np.arange(KEPT, dtype=np.int32)[::-1],

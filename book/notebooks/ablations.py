@@ -73,11 +73,14 @@ view.say([*ablations.without_effect(view.comparison), ablations.chance_sentence(
 
 # %% tags=["hide-input"]
 view.show(
-    ablations.critic_table(view.comparison, ["critique_rmse", "correlation", "saturated_share"]),
-    "How good the critics are in the last epoch, by stage: root mean square error of the critique, "
-    "its correlation with the reward over images, share of images on which the critic is "
+    ablations.critic_table(
+        view.comparison, ["gap", "critique_rmse", "correlation", "saturated_share"]
+    ),
+    "How good the critics are in the last epoch, by stage: distance of mean critique and mean "
+    "reward (the gap that the paper's Fig. 6 shows), root mean square error of the critique, its "
+    "correlation with the reward over images, share of images on which the critic is "
     "saturated. Means over the blocks of a stage and over seeds; a dash is undefined. gamma scales "
-    "the reward and with it the error.",
+    "the reward and with it gap and error.",
     "tab-critic-errors",
 )
 view.show(

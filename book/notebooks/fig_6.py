@@ -124,6 +124,12 @@ view.show(
 
 # %% [markdown]
 # ## What this shows
+#
+# Critics of shallow and deep layers are compared by how far the curves of critique and reward end
+# apart, which is what the paper's words and figure are about. That was our measure when the first
+# runs came (commit 8cc31ea). After all of them had been seen it was exchanged for the root mean
+# square error over images (5d9fc32), which also holds the reward's own scatter; that changed the
+# answer, so the paper's measure decides again, and the error stands beside it.
 
 # %% tags=["hide-input"]
 render.say(view, "critique-follows", "both-rise", "shallow-critics", network=network)

@@ -110,8 +110,9 @@ view.figure(
 view.show(
     mask_energy.energy_table(view.comparison),
     "Energy of the maps on the figures' masks, mean over the pairs on which both maps are defined; "
-    "difference by pair, with the 95 % interval of Student's t over the pairs of a seed, and over "
-    "seeds in the line of all; p: Wilcoxon's signed-rank test over pairs.",
+    "difference by pair, with the 95 % interval of Student's t over the identities of a seed's "
+    "pairs, and over seeds in the line of all; p: Wilcoxon's signed-rank test over the means of "
+    "identities.",
     "tab-mask-energy",
 )
 view.say(mask_energy.energy_sentences(view.comparison))

@@ -119,7 +119,8 @@ view.say(table_2.sentences(view.comparison))
 view.show(
     table_2.by_query(view.comparison),
     "Average precision by query, difference in points: mean over the queries, its 95 % interval of "
-    "Student's t over queries, and how many queries went up and down.",
+    "Student's t over identities, as queries of one identity rise and fall together, and how many "
+    "queries went up and down.",
     "tab-by-query",
 )
 

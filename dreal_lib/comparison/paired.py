@@ -2,12 +2,16 @@
 
 The two-sided 95 % interval of Student's t around the mean of the paired differences must leave out
 zero. With one seed there is no interval and no claim.
+
+Queries of one identity are right or wrong together; where differences come in such groups, the
+interval is that of `clustered_difference`.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 CONFIDENCE = 0.95
@@ -25,6 +29,8 @@ class Summary:
 @dataclass(frozen=True)
 class Difference:
     """Reinforced minus baseline, paired by seed; errors below zero mean that it errs less.
+
+    Of images or queries instead of seeds, `n` counts these.
 
     `low` and `high` bound the mean at 95 %; None where the rule allows no claim to be tried (one
     seed, or differences that agree to the last digit).
@@ -76,6 +82,36 @@ def difference_of(differences: Sequence[float]) -> Difference | None:
         return Difference(summary.mean, summary.spread, summary.n, None, None)
     half = _t_quantile(summary.n - 1) * summary.spread / math.sqrt(summary.n)
     mean = summary.mean
+    return Difference(mean, summary.spread, summary.n, mean - half, mean + half)
+
+
+def clustered_difference(
+    differences: Sequence[float], clusters: Sequence[int]
+) -> Difference | None:
+    """The mean of differences of which those of one cluster hang together; None of none.
+
+    The interval is that of the cluster-robust standard error (Liang and Zeger, 1986): with n
+    differences d, mean m and G clusters g,
+
+        se^2 = G / (G - 1) * sum over g of (sum over g of (d - m))^2 / n^2,
+
+    times Student's t with G - 1 degrees of freedom. With clusters of one size it is the interval
+    of the clusters' means, with clusters of one difference that of `paired_difference`.
+
+    Args:
+        differences: One an image or query.
+        clusters: Number of the cluster of each.
+    """
+    summary = summarise(list(differences))
+    if summary is None:
+        return None
+    together = sorted(zip(clusters, differences, strict=True))
+    groups = [[d for _, d in group] for _, group in groupby(together, key=lambda pair: pair[0])]
+    mean, count = summary.mean, len(groups)
+    if not summary.spread or count < 2:
+        return Difference(mean, summary.spread, summary.n, None, None)
+    squares = sum(math.fsum(d - mean for d in group) ** 2 for group in groups)
+    half = _t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / summary.n
     return Difference(mean, summary.spread, summary.n, mean - half, mean + half)
 
 

@@ -43,6 +43,7 @@ from dreal_lib.records.arrays import (
     PAIR_GALLERY,
     PAIR_QUERY,
     QUERY_HEAT,
+    QUERY_IDENTITY,
     QUERY_PLACE,
     TOP,
     TOP_CAMERA,
@@ -64,10 +65,11 @@ class Features:
     gallery: Tensor
 
 
-def scores_by_query(scores: Retrieval) -> dict[str, np.ndarray]:
-    """Rank of the first match and step-sum average precision of each valid query, by name."""
+def scores_by_query(images: IdentitySet, scores: Retrieval) -> dict[str, np.ndarray]:
+    """Identity, rank of the first match and step-sum average precision of each valid query."""
     return {
         QUERY_PLACE: scores.queries.astype(np.int32),
+        QUERY_IDENTITY: images.query.identities[scores.queries].astype(np.int32),
         FIRST_RANK: scores.first_ranks.astype(np.int32),
         AVERAGE_PRECISION: scores.average_precisions.astype(np.float32),
     }
@@ -243,7 +245,7 @@ def figure_arrays(
         fingerprint: Of the data.
         metric: Of the ranking.
     """
-    by_query = scores_by_query(scores)
+    by_query = scores_by_query(images, scores)
     lot = draw(images, scores.queries, fingerprint)
     lists = ranked_lists(images, features, lot.queries, metric)
     if not can_explain():

@@ -137,11 +137,13 @@ def _moved(place: Callable[[tuple, int, int, int], np.ndarray]) -> Move:
     """
 
     def move(axes: tuple[Axis, ...], args: tuple, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+        if len(axes) != 4 or len(shape) != 4:  # along something else than an image's sides
+            return (None,) * len(shape)
         made = [
             None if axis is None else _at(axis, place(args, dim, len(axis), size))
             for dim, (axis, size) in enumerate(zip(axes[-2:], shape[-2:], strict=True))
         ]
-        return (None,) * (len(shape) - 2) + tuple(made)
+        return (None, None, *made)
 
     return move
 

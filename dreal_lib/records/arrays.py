@@ -127,8 +127,15 @@ def check_figure_data(arrays: Mapping[str, np.ndarray], declared: Iterable[Array
             raise UserError(f"figure data {array!r} ({array.meaning}) are missing")
 
 
+RESIZED = "resized"  # of heat settings: the scores whose maps were resized over the whole image
+
+
 def heat_settings(data: Mapping[str, np.ndarray]) -> dict[str, object]:
-    """How heat maps were made: method, layer, image_size, and what else their writer says."""
+    """How heat maps were made: method, layer, image_size, and what else their writer says.
+
+    `rows` and `columns` say where cells lie (`dreal_lib.diagnosis.cells`). Runs made before cells
+    were placed so lack them; where scores were computed again, `RESIZED` lists those that were not.
+    """
     return json.loads(str(data[HEAT_SETTINGS]))
 
 
@@ -153,6 +160,7 @@ SCORE = Array("localization/{}", "N", "float16", "score of a heat map, NaN where
 
 # Retrieval. A camera is -1 in a set without; where the gallery has no more: -1, NaN, False.
 QUERY_PLACE = Array("queries/place", "V", "int32", "place in the query split", always=True)
+QUERY_IDENTITY = Array("queries/identity", "V", "int32", "of the query")
 FIRST_RANK = Array("queries/first_rank", "V", "int32", "rank of the first match, from 1", True)
 AVERAGE_PRECISION = Array(
     "queries/average_precision", "V", "float32", "by the step sum, 0 to 1", always=True
@@ -178,7 +186,7 @@ OF_CLASSIFICATION = (
     HEAT_SETTINGS, HEAT_MAPS, BOXES, BOX_SHARE, OBJECT_SHARE, SCORE,
 )  # fmt: skip
 OF_RETRIEVAL = (
-    QUERY_PLACE, FIRST_RANK, AVERAGE_PRECISION, KEPT_PLACE, KEPT_IDENTITY, KEPT_CAMERA,
-    KEPT_MATCHES, TOP, TOP_IDENTITY, TOP_CAMERA, TOP_SIMILARITY, TOP_RIGHT, HEAT_SETTINGS,
-    QUERY_HEAT, TOP_HEAT, PAIR_QUERY, PAIR_GALLERY, PAIR_ENERGY, MASK_SHARE,
+    QUERY_PLACE, QUERY_IDENTITY, FIRST_RANK, AVERAGE_PRECISION, KEPT_PLACE, KEPT_IDENTITY,
+    KEPT_CAMERA, KEPT_MATCHES, TOP, TOP_IDENTITY, TOP_CAMERA, TOP_SIMILARITY, TOP_RIGHT,
+    HEAT_SETTINGS, QUERY_HEAT, TOP_HEAT, PAIR_QUERY, PAIR_GALLERY, PAIR_ENERGY, MASK_SHARE,
 )  # fmt: skip

@@ -93,7 +93,7 @@ def test_a_pair_is_a_query_and_a_match_of_another_camera(images):
 
 def test_scores_by_query_are_those_that_the_record_is_the_mean_of(images, features):
     whole = evaluate(*sides(images, features))
-    found = ranked.scores_by_query(whole)
+    found = ranked.scores_by_query(images, whole)
     assert found["queries/place"].tolist() == VALID.tolist()
     assert found["queries/average_precision"].mean() == pytest.approx(whole.map_step)
     for rank in range(1, len(whole.cmc) + 1):
@@ -107,7 +107,9 @@ def test_average_precision_by_hand(images):
     names = [f.removesuffix(".png").removeprefix("gallery_") for f in images.gallery.files]
     for name, x in (("b0", 0.9), ("a1", 0.8), ("c0", 0.7), ("a2", 0.6), ("a0", 1.0)):
         gallery[names.index(name)] = torch.tensor([x, x - 1])
-    found = ranked.scores_by_query(evaluate(*sides(images, ranked.Features(query, gallery))))
+    found = ranked.scores_by_query(
+        images, evaluate(*sides(images, ranked.Features(query, gallery)))
+    )
     assert found["queries/first_rank"][0] == 2
     assert found["queries/average_precision"][0] == pytest.approx((1 / 2 + 2 / 4) / 2)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from book.companion.attended.pictures import find_pictures
 from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
 from book.companion.text.tables import columns_first, entries_of
+from dreal_lib.diagnosis.cells import Cells, cells_of
 from dreal_lib.records.arrays import (
     BOXES,
     CLASS_LABELS,
@@ -53,13 +54,13 @@ class Grid:
 
     Attributes:
         groups: Images by group; a group may be empty.
-        image_size: Side of what the network saw, pixels.
+        cells: Where the maps' cells lie in what the network saw.
         rule: How images were chosen.
         source: Where pictures come from, or why there are none.
     """
 
     groups: dict[str, tuple[Shown, ...]]
-    image_size: int
+    cells: Cells
     rule: str
     source: str
 
@@ -170,7 +171,7 @@ def _grid(pair: Pair, groups: Groups, data_root: Path | None, skipped: int = 0) 
             name: tuple(_shown(pair, index, titles, pictures.images.get(index)) for index in some)
             for name, some in chosen.items()
         },
-        image_size=heat_settings(pair.baseline)["image_size"],
+        cells=cells_of(heat_settings(pair.baseline), pair.baseline[HEAT_MAPS].shape[1:]),
         rule=rule_text(groups, pair.seed, skipped=skipped),
         source=pictures.source,
     )
@@ -199,21 +200,27 @@ def choice_sentences(grid: Grid | None) -> list[str]:
 
 
 def of_grid(grid: Grid) -> pd.DataFrame:
-    """The heat maps of Figs. 4 and 5, a row a cell.
+    """The heat maps of Figs. 4 and 5, a row a cell, `grid.cells` saying where it lies.
 
     Args:
         grid: From `book.companion.attended.chosen`.
 
     Returns:
         Columns group, image (its place in the validation split), title, x_min, y_min, x_max, y_max
-        (the object's box, pixels; empty if unknown), row, column, baseline and reinforced (shares
-        of the map's maximum).
+        (the object's box, pixels; empty if unknown), row, column, y, x (the cell's centre, pixels),
+        baseline and reinforced (shares of the map's maximum).
     """
     tables = []
     for group, images in grid.groups.items():
         for item in images:
             box = dict(zip(("x_min", "y_min", "x_max", "y_max"), item.box or [""] * 4, strict=True))
             cells = entries_of(baseline=item.baseline, reinforced=item.reinforced)
-            tables.append(cells.assign(group=group, image=item.index, title=item.title, **box))
+            places = {
+                "y": np.take(grid.cells.rows, cells["row"]),
+                "x": np.take(grid.cells.columns, cells["column"]),
+            }
+            facts = {"group": group, "image": item.index, "title": item.title}
+            tables.append(cells.assign(**facts, **box, **places))
     together = pd.concat(tables, ignore_index=True)
-    return columns_first(together, "group", "image", "title", "x_min", "y_min", "x_max", "y_max")
+    first = ("group", "image", "title", "x_min", "y_min", "x_max", "y_max")
+    return columns_first(together, *first, "row", "column", "y", "x")

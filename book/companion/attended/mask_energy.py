@@ -3,9 +3,14 @@
 Energy is the share of a map's sum that lies on the mask. It is measured on pairs of a query and a
 match that are the same in all runs (`dreal_lib.diagnosis.drawn_queries`), and compared pair by pair
 under the rule of `book.companion.attended.scores`: over seeds if there are several, else over the
-pairs of images.
+pairs of images, clustered by identity.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
+
+from book.companion.attended.placing import resized_scores
 from book.companion.attended.ranked_lists import refuse_other_places
 from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
 from book.companion.attended.text import seed_lines
@@ -18,7 +23,15 @@ from book.companion.results.retrieval_rows import (
 from book.companion.text.differences import CHANGE_COLUMNS, effect_text
 from book.companion.text.tables import NOTHING, Marked, Table
 from dreal_lib.comparison.rows import NetworkComparison
-from dreal_lib.records.arrays import MASK_SHARE, PAIR_ENERGY, PAIR_GALLERY, PAIR_QUERY, SCORE
+from dreal_lib.records.arrays import (
+    MASK_SHARE,
+    PAIR_ENERGY,
+    PAIR_GALLERY,
+    PAIR_QUERY,
+    QUERY_IDENTITY,
+    QUERY_PLACE,
+    SCORE,
+)
 
 
 def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreComparison]]:
@@ -37,9 +50,19 @@ def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreC
                 continue
             refuse_other_places(runs, arrays, PAIR_QUERY, PAIR_GALLERY)
             scores = ({SCORE.of("energy"): kept[PAIR_ENERGY]} for kept in arrays.values())
-            seeds.append(Pair(first.record.seed, first.origin, first.record, *scores))
+            clusters = _identities(next(iter(arrays.values())))
+            one = first.record
+            seeds.append(Pair(one.seed, first.origin, one, *scores, clusters))
         found += [(pair, score) for score in compare_scores(seeds)]
     return found
+
+
+def _identities(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of each pair (P,); all the same, so that there is no interval, if the run kept none."""
+    if QUERY_IDENTITY not in arrays:
+        return np.zeros_like(arrays[PAIR_QUERY])
+    by_place = dict(zip(arrays[QUERY_PLACE].tolist(), arrays[QUERY_IDENTITY].tolist(), strict=True))
+    return np.array([by_place[place] for place in arrays[PAIR_QUERY].tolist()])
 
 
 def mask_share(comparison: SetsComparison) -> float:
@@ -72,6 +95,12 @@ def energy_sentences(comparison: SetsComparison) -> list[str]:
         ]
     share = mask_share(comparison)
     said = [f"A map of one value everywhere would have {share:.3f} of its energy on the figures."]
+    if resized_scores((run.figure_data() for run in comparison.runs), ("pairs",)):
+        said.append(
+            "These energies were measured on maps resized over the whole image, and not again, as "
+            "that needs the trained networks: behind padded convolutions up to half a cell too far "
+            "right and down."
+        )
     for pair, score in found:
         several = len(score.by_seed) > 1
         scope = "" if several else " over pairs of images; one seed says nothing about the method"

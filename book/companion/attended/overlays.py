@@ -16,6 +16,7 @@ from PIL import Image
 
 from book.companion.attended.chosen import Grid, Shown
 from book.companion.drawing import PALETTE, STYLE
+from dreal_lib.diagnosis.cells import Cells
 from dreal_lib.errors import UserError
 
 MAP = "inferno"
@@ -46,7 +47,7 @@ def draw_grid(grid: Grid) -> Figure:
         *bands, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for band, (name, shown) in zip(bands, groups.items(), strict=True):
             band.suptitle(name, x=0.02, ha="left", fontsize=9, fontweight="bold")
-            _band(band.subplots(2, columns, squeeze=False), shown, grid.image_size)
+            _band(band.subplots(2, columns, squeeze=False), shown, grid.cells)
         scale = ScalarMappable(mpl.colors.Normalize(0, 1), MAP)
         bar = figure.colorbar(scale, cax=foot.subplots(), orientation="horizontal")
         bar.set_label("share of the map's maximum")
@@ -55,12 +56,16 @@ def draw_grid(grid: Grid) -> Figure:
 
 
 def heat(
-    attention: np.ndarray, pixels: np.ndarray | None, size: int | tuple[int, int] = SIDE
+    attention: np.ndarray,
+    cells: Cells,
+    pixels: np.ndarray | None,
+    size: int | tuple[int, int] = SIDE,
 ) -> np.ndarray:
     """A map in colour, over the grey of an image if there is one.
 
     Args:
         attention: (h, w), from 0 to 1.
+        cells: Where its cells lie.
         pixels: (H, W, 3) uint8, or None.
         size: Of what comes out: a side, or rows and columns.
 
@@ -68,8 +73,7 @@ def heat(
         (rows, columns, 3) uint8.
     """
     rows, columns = (size, size) if isinstance(size, int) else size
-    small = Image.fromarray(np.asarray(attention, dtype=np.float32))
-    large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR)).clip(0, 1)
+    large = cells.laid(attention, (rows, columns)).clip(0, 1)
     colours = mpl.colormaps[MAP](large)[..., :3]
     if pixels is not None:
         picture = Image.fromarray(pixels).convert("L")
@@ -79,13 +83,13 @@ def heat(
     return np.round(colours * 255).astype(np.uint8)
 
 
-def _band(axes: np.ndarray, shown: tuple[Shown, ...], image_size: int) -> None:
+def _band(axes: np.ndarray, shown: tuple[Shown, ...], cells: Cells) -> None:
     for row, method in zip(axes, ("baseline", "reinforced"), strict=True):
         for axis, item in zip(row, shown, strict=False):
-            axis.imshow(heat(getattr(item, method), item.pixels), interpolation="none")
+            axis.imshow(heat(getattr(item, method), cells, item.pixels), interpolation="none")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-            _frame(axis, item, SIDE / image_size)
+            _frame(axis, item, SIDE / cells.size[0])
         for axis in row[len(shown) :]:
             axis.axis("off")
         row[0].set_ylabel(method, color=PALETTE[method], fontsize=8)

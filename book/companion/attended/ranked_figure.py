@@ -73,7 +73,7 @@ def _panel(
             picture = Image.fromarray(panel.pixels).resize(size[::-1], Image.Resampling.LANCZOS)
             _image(axis, np.asarray(picture), left, place, tall)
         place += tall + GAP
-    _image(axis, heat(panel.heat, panel.pixels, size), left, place, tall)
+    _image(axis, heat(panel.heat, panel.cells, panel.pixels, size), left, place, tall)
     bottom = place + tall
     colour = {None: FAINT, True: RIGHT, False: WRONG}[panel.right]
     frame = Rectangle((left, top), 1, bottom - top, fill=False, edgecolor=colour, zorder=3)

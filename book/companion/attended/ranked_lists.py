@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from book.companion.attended.pictures import Pictures, find_retrieval_pictures
+from book.companion.attended.placing import placing_sentence
 from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
 from book.companion.text.tables import NOTHING, Cell, Marked, Table
+from dreal_lib.diagnosis.cells import Cells, cells_of
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.arrays import (
@@ -41,10 +43,12 @@ OUTCOMES = ("right in both", "wrong, then right", "right, then wrong")  # then: 
 class Panel:
     """One image: its map (h, w) of maximum 1, pixels (H, W, 3) uint8 or None, camera or -1.
 
-    A gallery image also has its similarity, and whether it is right; a query has neither.
+    `cells` says where the map's cells lie. A gallery image also has its similarity, and whether it
+    is right; a query has neither.
     """
 
     heat: np.ndarray
+    cells: Cells
     pixels: np.ndarray | None
     camera: int
     similarity: float = float("nan")
@@ -158,7 +162,11 @@ def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=
             name: None if number is None else _shown(name, int(number), arrays, pictures)
             for name, number in drawn.items()
         },
-        (_rule(groups, first, seed), pictures.source),
+        (
+            _rule(groups, first, seed),
+            pictures.source,
+            placing_sentence(arrays["reinforced"], arrays["reinforced"][QUERY_HEAT].shape[1:]),
+        ),
         chosen["reinforced"].origin,
         comparison.scale,
     )
@@ -234,9 +242,11 @@ def _shown(outcome: str, number: int, arrays: Mapping[str, Arrays], pictures: Pi
 
 def _strip(method: str, number: int, arrays: Arrays, pictures: Pictures) -> Strip:
     place = int(arrays[KEPT_PLACE][number])
+    cells = cells_of(heat_settings(arrays), arrays[QUERY_HEAT].shape[1:])
     top = tuple(
         Panel(
             arrays[TOP_HEAT][number, rank].astype(np.float32),
+            cells,
             pictures.gallery.get(int(gallery)),
             int(arrays[TOP_CAMERA][number, rank]),
             float(arrays[TOP_SIMILARITY][number, rank]),
@@ -247,6 +257,7 @@ def _strip(method: str, number: int, arrays: Arrays, pictures: Pictures) -> Stri
     )
     query = Panel(
         arrays[QUERY_HEAT][number].astype(np.float32),
+        cells,
         pictures.images.get(place),
         int(arrays[KEPT_CAMERA][number]),
     )

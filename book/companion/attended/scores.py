@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from dreal_lib.comparison.paired import Difference, paired_difference
+from book.companion.attended.placing import resized_scores
+from dreal_lib.comparison.paired import Difference, clustered_difference, paired_difference
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.errors import UserError
 from dreal_lib.records import Record, StoredRecord
@@ -35,13 +36,17 @@ UNIFORM = ("pointing", "energy")  # what a map of one value everywhere would get
 
 @dataclass(frozen=True)
 class Pair:
-    """Baseline and reinforced run of one seed; arrays are their figure data."""
+    """Baseline and reinforced run of one seed; arrays are their figure data.
+
+    `clusters` tells which images hang together, as numbers (N,); None: each is its own.
+    """
 
     seed: int
     origin: str
     record: Record
     baseline: Mapping[str, np.ndarray]
     reinforced: Mapping[str, np.ndarray]
+    clusters: np.ndarray | None = None
 
     @property
     def has_maps(self) -> bool:
@@ -57,6 +62,13 @@ class Pair:
         both = (name for name in SCORES if SCORE.of(name) in self.baseline)
         return tuple(name for name in both if SCORE.of(name) in self.reinforced)
 
+    @cached_property
+    def resized(self) -> tuple[str, ...]:
+        """Names of the scores that were measured on maps resized over the whole image."""
+        if not self.has_maps:
+            return ()
+        return resized_scores((self.baseline, self.reinforced), self.scores)
+
 
 @dataclass(frozen=True)
 class SeedScore:
@@ -65,7 +77,7 @@ class SeedScore:
     Attributes:
         baseline, reinforced: Means over the images on which both are defined.
         difference: Over these images.
-        p: Of Wilcoxon's signed-rank test; NaN if no image differs.
+        p: Of Wilcoxon's signed-rank test over images, or over clusters' means; NaN if none differs.
         undefined: Number of images left out.
     """
 
@@ -135,7 +147,10 @@ def compare_scores(
         if not pairs or any(score not in pair.scores for pair in pairs):
             continue
         key = SCORE.of(score)
-        by_seed = {p.seed: _seed_score(p.baseline[key], p.reinforced[key], within) for p in pairs}
+        by_seed = {
+            p.seed: _seed_score(p.baseline[key], p.reinforced[key], within, p.clusters)
+            for p in pairs
+        }
         defined = {seed: found for seed, found in by_seed.items() if found is not None}
         if defined:
             found.append(ScoreComparison(score, defined))
@@ -179,19 +194,25 @@ def _above_share(pairs: Sequence[Pair], score: str, method: str) -> Difference:
 
 
 def _seed_score(
-    baseline: np.ndarray, reinforced: np.ndarray, within: np.ndarray | None
+    baseline: np.ndarray,
+    reinforced: np.ndarray,
+    within: np.ndarray | None,
+    clusters: np.ndarray | None = None,
 ) -> SeedScore | None:
     from scipy.stats import wilcoxon  # not at the top: a machine that only trains lacks it
 
+    clusters = np.arange(len(baseline)) if clusters is None else clusters
     if within is not None:
-        baseline, reinforced = baseline[within], reinforced[within]
+        baseline, reinforced, clusters = baseline[within], reinforced[within], clusters[within]
     # In float64: half-precision means over many images lose digits.
     first, second = baseline.astype(float), reinforced.astype(float)
     both = np.isfinite(first) & np.isfinite(second)
-    first, second = first[both], second[both]
-    difference = paired_difference(dict(enumerate(first)), dict(enumerate(second)))
+    first, second, clusters = first[both], second[both], clusters[both]
+    difference = clustered_difference((second - first).tolist(), clusters.tolist())
     if difference is None:
         return None
-    p = float(wilcoxon(second - first).pvalue) if (first != second).any() else float("nan")
+    members = np.unique(clusters, return_inverse=True)[1]
+    means = np.bincount(members, second - first) / np.bincount(members)
+    p = float(wilcoxon(means).pvalue) if means.any() else float("nan")
     undefined = int((~both).sum())
     return SeedScore(float(first.mean()), float(second.mean()), difference, p, undefined)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from book.companion.attended.placing import placing_sentence
 from book.companion.attended.scores import (
     COMPLETE,
     CORRECT,
@@ -42,6 +43,8 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
         f"{count} validation images of {pair.record.data.name}, "
         f"{seeds_text(p.seed for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
         "zero everywhere and count in no score.",
+        placing_sentence(pair.baseline, (height, width)),
+        *_resized_sentences(pairs),
     ]
     if not all(pair.has_objects for pair in pairs):
         return [*facts, _no_objects(pair)]
@@ -52,6 +55,21 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
         f"{how['objects']} images have a known object (IoU and completeness: {region}). A map of "
         f"one value everywhere would get {share:.3f} in the pointing game and of energy.",
     ]
+
+
+def _resized_sentences(pairs: Sequence[Pair]) -> list[str]:
+    names = [SCORES[n] for n in SCORES if any(n in pair.resized for pair in pairs)]
+    if not names:
+        return []
+    return [
+        "Measured on maps that were resized, before cells had their places, and not again, as that "
+        f"needs the trained networks: {', '.join(names)}."
+    ]
+
+
+def _named(score: str, pairs: Sequence[Pair]) -> str:
+    resized = any(score in pair.resized for pair in pairs)
+    return f"{SCORES[score]}, map resized" if resized else SCORES[score]
 
 
 def _no_objects(pair: Pair) -> str:
@@ -65,7 +83,7 @@ def score_table(comparisons: Sequence[ScoreComparison], pairs: Sequence[Pair]) -
     """Scores with intervals and tests, a line a seed; one line says why if there is none."""
     columns = ("Score", "Seed", *(m.capitalize() for m in METHODS), *CHANGE_COLUMNS, "p", "n")
     rows = [
-        (Marked(SCORES[comparison.score], pairs[0].origin, pairs[0].record.scale), *cells)
+        (Marked(_named(comparison.score, pairs), pairs[0].origin, pairs[0].record.scale), *cells)
         for comparison in comparisons
         for cells in seed_lines(comparison)
     ]
@@ -100,7 +118,7 @@ def group_table(groups: Mapping[str, Sequence[ScoreComparison]], pairs: Sequence
     rows = [
         (
             Marked(name, pairs[0].origin, pairs[0].record.scale),
-            SCORES[comparison.score],
+            _named(comparison.score, pairs),
             *change_cells(comparison.deciding)[:2],
             _counted(comparison),
         )

@@ -156,6 +156,9 @@ def chance_sentence(comparison: VariationComparison) -> str:
 def last_epoch_by_stage(row: Row) -> pd.DataFrame:
     """Block curves of a reinforced row in the last epoch, by (seed, stage), mean over the maps.
 
+    Beside the columns of the curves there is `gap`, the distance of a map's mean critique from its
+    mean reward: how far apart the paper's Fig. 6 would draw the two.
+
     A block that was not drawn in that epoch (`bypass_draw: epoch`) takes no part; neither does an
     undefined value (NaN) of one block in the mean of the others.
 
@@ -168,12 +171,14 @@ def last_epoch_by_stage(row: Row) -> pd.DataFrame:
     for run in row.runs:
         blocks = pd.DataFrame(run.blocks())
         last = blocks[blocks["epoch"] == blocks["epoch"].max()]
+        last = last.assign(gap=(last["critique_mean"] - last["reward_mean"]).abs())
         frames.append(last.assign(seed=run.record.seed, stage=last["map"].str.partition(".")[0]))
     return pd.concat(frames).groupby(["seed", "stage"]).mean(numeric_only=True)
 
 
-# Columns of the block curves, and whether they are written with a sign.
+# Columns of the block curves and `gap`, and whether they are written with a sign.
 OF_CRITICS = {
+    "gap": False,
     "critique_rmse": False,
     "correlation": True,
     "saturated_share": False,

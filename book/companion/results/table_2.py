@@ -26,13 +26,13 @@ from book.companion.text.differences import (
     summary_text,
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
-from dreal_lib.comparison.paired import Difference, paired_difference
+from dreal_lib.comparison.paired import Difference, clustered_difference
 from dreal_lib.comparison.rows import Epoch
 from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
 from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.records import Record, StoredRecord
-from dreal_lib.records.arrays import AVERAGE_PRECISION, QUERY_PLACE
+from dreal_lib.records.arrays import AVERAGE_PRECISION, QUERY_IDENTITY, QUERY_PLACE
 
 SHOWN = ("rank1_pct", "map_step_pct", "map_trapezoid_pct", "minp_pct")
 SCORES = {name: RETRIEVAL.metric(name).title for name in SHOWN}
@@ -222,6 +222,9 @@ def sentences(comparison: SetsComparison) -> list[str]:
 def by_query(comparison: SetsComparison) -> Table:
     """Average precision query by query: each step of each seed, over the same queries.
 
+    Intervals are clustered by identity (`dreal_lib.comparison.paired.clustered_difference`), and
+    left out where a run kept no identities.
+
     Raises:
         UserError: Two runs of a seed were judged by other queries, or figure data are damaged.
     """
@@ -231,21 +234,23 @@ def by_query(comparison: SetsComparison) -> Table:
             change = query_changes(first, second)
             if change is None:
                 continue
+            identities = first.figure_data().get(QUERY_IDENTITY)
             better, worse = (int((sign * change > 0).sum()) for sign in (1, -1))
-            mean = _over_queries(change)
+            mean = _over_queries(change, identities)
             rows.append(
                 (
                     label_of(part),
                     Marked(step_label(pair), first.origin, part.scale),
                     str(first.record.seed),
-                    signed(mean.mean),
+                    signed(float(change.mean())),
                     interval_text(mean),
                     f"{better} / {worse}",
                     str(len(change)),
+                    NOTHING if identities is None else str(len(np.unique(identities))),
                 )
             )
     columns = ("Data", "Difference", "Seed", "Mean AP", "95 % interval", "Up / down", "Queries")
-    return Table.of(columns, rows, words=2, instead=NOT_RUN)
+    return Table.of((*columns, "Identities"), rows, words=2, instead=NOT_RUN)
 
 
 def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | None:
@@ -267,8 +272,11 @@ def query_changes(first: StoredRecord, second: StoredRecord) -> np.ndarray | Non
     return 100 * (after - before)
 
 
-def _over_queries(change: np.ndarray) -> Difference:
-    return paired_difference(dict.fromkeys(range(len(change)), 0.0), dict(enumerate(change)))
+def _over_queries(change: np.ndarray, identities: np.ndarray | None) -> Difference | None:
+    """None without identities: as if queries were independent, the interval would be too small."""
+    if identities is None:
+        return None
+    return clustered_difference(change.tolist(), identities.tolist())
 
 
 def overview(comparisons: Sequence[SetsComparison]) -> Table:

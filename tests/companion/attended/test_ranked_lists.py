@@ -141,10 +141,10 @@ def test_energy_by_hand(tmp_path):
     write_pair(tmp_path, energies=(before, after))
     (row,) = mask_energy.energy_table(compared(tmp_path)).rows
     cells = [str(cell).replace("\N{NO-BREAK SPACE}", " ").replace(MINUS, "-") for cell in row]
-    # On six pairs: means 1.8/6 and 2.1/6; 0.1, 0, 0.2, 0, 0, 0: mean 0.05, spread 0.083666,
-    # half 2.570582 * 0.083666 / sqrt(6) = 0.0878.
+    # On six pairs: means 1.8/6 and 2.1/6; 0.1, 0 of one identity, 0.2, 0 of another, 0, 0: mean
+    # 0.05, sums less their share 0, 0.1, -0.1, half 4.302653 * sqrt(3/2 * 0.02) / 6 = 0.1242.
     assert cells[:6] == ["reinforce less attention ●", "0", "0.300", "0.350", "+0.050",
-                         "-0.038 to +0.138"]  # fmt: skip
+                         "-0.074 to +0.174"]  # fmt: skip
     assert cells[7] == "6 of 8"
     said = mask_energy.energy_sentences(compared(tmp_path))
     assert "0.250 of its energy" in said[0]

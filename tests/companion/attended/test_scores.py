@@ -24,6 +24,9 @@ SETTINGS = {
     "threshold": 0.5,
     "steps": None,
     "image_size": 48,
+    "rows": [0, 16, 32],
+    "columns": [0, 16, 32],
+    "traced": True,
     "objects": N,
     "masks": N,
 }
@@ -188,6 +191,24 @@ def test_no_pair_and_old_records_say_so(make_pair):
     del pair.reinforced["cam/maps"]
     assert "hold no maps" in text.availability([pair])[0]
     assert chosen.outcome_grid([pair]) is None
+
+
+def test_scores_of_resized_maps_are_named(make_pair):
+    """Some by the settings; all of runs that did not keep where their cells lie."""
+    pair, old = make_pair(), make_pair(seed=1)
+    assert pair.resized == ()
+    assert "at pixels 0, 16, 32," in text.availability([pair])[2]
+    assert "at pixels 7.5, 23.5, 39.5" in text.availability([pair])[2]
+    some = SETTINGS | {"resized": ["area"]}
+    pair.reinforced["cam/settings"] = np.array(json.dumps(some))
+    none = {k: v for k, v in SETTINGS.items() if k not in ("rows", "columns", "traced")}
+    old.baseline["cam/settings"] = np.array(json.dumps(none))
+    del pair.__dict__["resized"]
+    assert (pair.resized, old.resized) == (("area",), old.scores)
+    names = [str(row[0]) for row in text.score_table(compare_scores([pair]), [pair]).rows]
+    assert [name for name in names if "resized" in name] == ["attended area, map resized ●"]
+    assert "attended area" in text.availability([pair])[3]
+    assert "did not keep where" in text.availability([old])[2]
 
 
 def test_empty_maps_are_counted(make_pair):

@@ -7,7 +7,9 @@ import pytest
 import torch
 from synthetic_records import write_run
 
+from book.companion.claims.judged import observe
 from book.companion.claims.sources import Scale, measure_part
+from book.companion.claims.statements import statements
 from book.companion.results import ablations
 from book.companion.results.ablations import compare_changes, known_changes
 from book.companion.text.tables import MINUS
@@ -27,7 +29,7 @@ DEFAULT = "table_1/se_resnet50_reinforced"
 GAMMA_2 = "ablations/se_resnet50_gamma_2_reinforced"
 
 
-ERRORS = ["critique_rmse", "correlation", "saturated_share"]
+ERRORS = ["gap", "critique_rmse", "correlation", "saturated_share"]
 REWARDS = ["reward_mean", "critique_mean", "reward_right_mean"]
 
 
@@ -365,9 +367,11 @@ def test_stage_means_of_the_last_epoch_by_hand(tmp_path):
     assert table.loc[(0, "layer1"), "critique_rmse"] == pytest.approx(0.5)
     assert table.loc[(0, "layer1"), "reward_mean"] == pytest.approx(-0.1)
     assert table.loc[(0, "layer1"), "correlation"] == pytest.approx(0.3)  # of the one defined
+    # Critiques are 0.5: they lie 0.7 and 0.5 from their rewards, whatever the errors over images.
+    assert table.loc[(0, "layer1"), "gap"] == pytest.approx(0.6)
     errors = [texts(row) for row in ablations.critic_table(comparison, ERRORS).rows]
     assert errors[0] == [
-        "default, SE-ResNet-50 ●", "0.50, +0.30, 0.50", *["0.10, —, 0.50"] * 3,
+        "default, SE-ResNet-50 ●", "0.60, 0.50, +0.30, 0.50", *["1.00, 0.10, —, 0.50"] * 3,
     ]  # fmt: skip
     assert errors[1] == ["gamma = 0.25", *["not run"] * 4]
     rewards = [texts(row) for row in ablations.critic_table(comparison, REWARDS).rows]
@@ -392,6 +396,22 @@ def test_depth_is_claimed_by_the_interval(tmp_path):
     gain = {"network": "se_resnet50", "column": "reward_right_mean"}
     assert measure_part(scale, "stages", gain).difference.verdict == "untried"
     assert measure_part(scale, "stages", gain | {"network": "cbam_resnet50"}) is None
+
+
+def test_shallow_critics_are_judged_by_the_gap_of_the_curves(tmp_path):
+    """Deep ones nearer by the root mean square error and further off by the paper's own measure."""
+    for seed, reward in enumerate((0.0, 0.01, -0.01)):
+        curves_run(
+            tmp_path,
+            DEFAULT,
+            seed,
+            [(1, f"layer{k}.0", reward if k == 4 else 0.4, 0.9 - 0.2 * k, 0) for k in (1, 2, 3, 4)],
+        )
+    (statement,) = (one for one in statements() if one.id == "shallow-critics")
+    found = observe(Scale(records.find_records(tmp_path), "smoke", None), statement)
+    ((_, gap),), ((_, rmse),) = found.parts.items(), found.beside.items()
+    assert (gap.difference.mean, rmse.difference.mean) == pytest.approx((0.4, -0.6))
+    assert found.holds is False
 
 
 def test_a_row_without_a_run_has_no_depth():

@@ -186,11 +186,21 @@ def test_average_precision_by_query(tmp_path):
     write_retrieval(tmp_path, "attention", arrays=before)
     write_retrieval(tmp_path, "reinforced", arrays=after)
     (row,) = table_2.by_query(compared(tmp_path)).rows
-    # 4, 2, -2 and five zeros: mean 0.5, spread 1.7728, half 2.364624 * 1.7728 / sqrt(8) = 1.4821.
+    # 4, 2, -2 and five zeros, two an identity: mean 0.5, sums less their share 5, -3, -1, -1, so
+    # se = sqrt(4/3 * 36) / 8 = 0.8660, half 3.182446 * 0.8660 = 2.7561 (as if apart, 1.4821).
     assert texts(row) == [
-        "rendered figures", "reinforce less attention ●", "0", "+0.50", "-0.98 to +1.98",
-        "2 / 1", "8",
+        "rendered figures", "reinforce less attention ●", "0", "+0.50", "-2.26 to +3.26",
+        "2 / 1", "8", "4",
     ]  # fmt: skip
+
+
+def test_without_identities_queries_have_no_interval(tmp_path):
+    for method in ("attention", "reinforced"):
+        arrays = figure_arrays()
+        del arrays["queries/identity"]
+        write_retrieval(tmp_path, method, arrays=arrays)
+    (row,) = table_2.by_query(compared(tmp_path)).rows
+    assert texts(row)[4:] == ["—", "0 / 0", "8", "—"]
 
 
 def test_runs_judged_by_other_queries_are_refused(tmp_path):

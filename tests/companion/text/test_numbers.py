@@ -13,6 +13,9 @@ from book.companion.attention_maps.loaded import Attention, MapStatistics, Shown
 from book.companion.schematic import text
 from book.companion.schematic.plan import describe
 from book.companion.text.tables import NOTHING, ranges_text
+from dreal_lib.diagnosis.cells import Cells
+
+CELLS = Cells((0, 4), (1, 5), (8, 8))
 
 
 def statistics(shape, shift):
@@ -64,9 +67,9 @@ def test_heat_maps_have_a_row_a_cell_and_no_pixels():
         "broken": (Image(9, "eel", heat, heat, None, pixels),),
         "none": (),
     }
-    table = chosen.of_grid(Grid(groups, 8, "rule", "source"))
+    table = chosen.of_grid(Grid(groups, CELLS, "rule", "source"))
     assert list(table) == [
-        "group", "image", "title", "x_min", "y_min", "x_max", "y_max", "row", "column",
+        "group", "image", "title", "x_min", "y_min", "x_max", "y_max", "row", "column", "y", "x",
         "baseline", "reinforced",
     ]  # fmt: skip
     assert table[["group", "image"]].drop_duplicates().values.tolist() == [
@@ -74,6 +77,7 @@ def test_heat_maps_have_a_row_a_cell_and_no_pixels():
         ["broken", 9],
     ]
     cell = table.iloc[1]
+    assert (cell["y"], cell["x"]) == (0, 5)
     assert (cell["row"], cell["column"], cell["baseline"], cell["reinforced"]) == (0, 1, 0.25, 0.5)
     assert table.iloc[0][["x_min", "y_min", "x_max", "y_max"]].tolist() == [1, 2, 3, 4]
     assert set(table.iloc[4:]["x_max"]) == {""}
@@ -84,9 +88,10 @@ def test_a_query_has_a_row_an_image_of_each_list():
 
     def strip(method, *right):
         top = tuple(
-            Panel(heat, None, -1, 0.9 - rank / 10, answer) for rank, answer in enumerate(right)
+            Panel(heat, CELLS, None, -1, 0.9 - rank / 10, answer)
+            for rank, answer in enumerate(right)
         )
-        return Strip(method, Panel(heat, None, -1), top, 1, 0.5)
+        return Strip(method, Panel(heat, CELLS, None, -1), top, 1, 0.5)
 
     strips = (strip("attention", False, True), strip("reinforced", True, True))
     table = ranked_lists.of_query(Query("wrong, then right", 5, -1, 3, (2, 2), strips))
