@@ -78,7 +78,7 @@ def write_run(
     """Write a whole run; `top1` and `top5` are (last, best), `changes` replace record fields."""
     path = records.record_path(root, profile, variant, recipe, seed)
     network, _, method = recipe.split("/")[-1].rpartition("_")
-    reinforced = method == "reinforced"
+    reinforced = changes.get("method", method) == "reinforced"
     companion = records.companion_path
     results = {
         "last": {"epoch": epochs, "val_loss": 1.5},
