@@ -40,7 +40,7 @@ found = audits.load_audits(view.runs)
 # ## In short
 
 # %% tags=["hide-input"]
-view.say(audits.alignment_sentences(found) if len(found) else "No run was audited yet.")
+view.say(audits.alignment_sentences(found))
 
 # %% [markdown]
 # ## What a perfect critic would teach
@@ -117,16 +117,15 @@ view.figure(
 )
 
 # %% tags=["hide-input"]
-if len(found):
-    view.show(
-        audits.alignment_table(found, view.origin, view.parameters.scale),
-        "At the last checkpoint, means over maps, then over n runs; the interval is Student's t "
-        "over "
-        "runs. Step: change of R after a step of 5 % of a map's norm. Undefined: maps, of all "
-        "runs, "
-        "without a cosine.",
-        "tab-critic-alignment",
-    )
+view.show(
+    audits.alignment_table(found, view.origin, view.parameters.scale),
+    "At the last checkpoint, means over maps, then over n runs; the interval is Student's t "
+    "over "
+    "runs. Step: change of R after a step of 5 % of a map's norm. Undefined: maps, of all "
+    "runs, "
+    "without a cosine.",
+    "tab-critic-alignment",
+)
 
 # %% [markdown]
 # ## Why not?

@@ -98,6 +98,11 @@ def load_audits(runs: Sequence[StoredRecord]) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def by_network(audits: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The audits of each network, in the plan's order; none of none."""
+    return [] if audits.empty else list(audits.groupby("network", sort=False))
+
+
 def _of_checkpoint(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
     columns = {"map": arrays["maps"]}
     columns |= {name: _over_images(arrays[name]) for name in PER_MAP}
@@ -143,7 +148,7 @@ def alignment(found: Difference | None) -> str:
 def alignment_table(audits: pd.DataFrame, origin: Origin, scale: str) -> Table:
     """Cosines and steps at the last checkpoint, a line a network, means over its runs."""
     rows = []
-    for network, of_network in audits.groupby("network", sort=False):
+    for network, of_network in by_network(audits):
         last = last_epoch(of_network)
         cosine = over_runs(last, "cosine_reward")
         steps = (over_runs(last, f"reward_change_{d}") for d in DIRECTIONS)
@@ -167,7 +172,7 @@ def alignment_table(audits: pd.DataFrame, origin: Origin, scale: str) -> Table:
 def alignment_sentences(audits: pd.DataFrame) -> list[str]:
     """The answer first: a sentence a network."""
     said = []
-    for network, of_network in audits.groupby("network", sort=False):
+    for network, of_network in by_network(audits):
         last = last_epoch(of_network)
         n, cosine = last["seed"].nunique(), over_runs(last, "cosine_reward")
         critic, true = (over_runs(last, f"reward_change_{d}") for d in ("critic", "true"))
@@ -245,7 +250,7 @@ def alt_text(columns: Mapping[str, str]):
 
     def text(audits: pd.DataFrame) -> str:
         said = []
-        for network, of_network in audits.groupby("network", sort=False):
+        for network, of_network in by_network(audits):
             last = last_epoch(of_network)
             found = (f"{label} {_three(last[column])}" for column, label in columns.items())
             said.append(f"{network}: " + ", ".join(found) + ".")

@@ -100,6 +100,8 @@ def dead_critics(blocks: pd.DataFrame) -> pd.Series:
 
 def death_table(blocks: pd.DataFrame, origin: Origin, scale: str) -> Table:
     """A line a way: dead critics of how many, by stage, and how the living ones answer."""
+    if blocks.empty:
+        return Table((), ())
     dead, rows = dead_critics(blocks), []
     stages = sorted(blocks["stage"].unique())
     for way in GRID:
@@ -128,6 +130,8 @@ def death_table(blocks: pd.DataFrame, origin: Origin, scale: str) -> Table:
 
 def death_sentences(blocks: pd.DataFrame) -> list[str]:
     """The answer first: what kills critics, by the counts of each way."""
+    if blocks.empty:
+        return []
     dead = dead_critics(blocks)
     said = []
     for way in GRID:
