@@ -1,6 +1,7 @@
 """Statistics worked by hand, the rows of Table 1, and the sentences that they allow."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from synthetic_records import Costs, write_run
@@ -374,3 +375,68 @@ def test_a_markdown_table_is_well_formed():
     assert "1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2" in lines[2]
     assert lines[1].endswith(":|")
     assert table.legend() == "○ computed; ▲ re-run (smoke)"
+
+
+def a_pair(root, **of_second):
+    """Two runs of a seed, alike but for what is given of the second."""
+    write_run(root, "table_1/se_resnet50_baseline", threads=1)
+    write_run(root, "table_1/se_resnet50_reinforced", **{"threads": 1, **of_second})
+    return smoke(root).networks[0]
+
+
+def test_runs_of_different_numbers_of_threads_are_no_pair(tmp_path):
+    assert a_pair(tmp_path / "same").seeds == [0]
+    for name, other in (("two", 2), ("unknown", None)):
+        pair = a_pair(tmp_path / name, threads=other)
+        assert (pair.seeds, pair.difference("top1_error_pct")) == ([], None)
+        assert "different numbers of threads" in pair.unpaired
+
+
+def test_older_records_that_kept_no_threads_are_pairs_among_themselves(tmp_path):
+    for method in ("baseline", "reinforced"):
+        write_run(tmp_path, f"table_1/se_resnet50_{method}", threads=None)
+    pair = smoke(tmp_path).networks[0]
+    assert (pair.seeds, pair.unpaired) == ([0], "")
+
+
+def test_threads_do_not_matter_where_a_gpu_computed(tmp_path):
+    gpu = {"device": "cuda:0", "device_name": "GPU", "cpu_name": "Test CPU", "cpu_count": 2}
+    write_run(tmp_path, "table_1/se_resnet50_baseline", threads=1, hardware=gpu)
+    write_run(tmp_path, "table_1/se_resnet50_reinforced", threads=8, hardware=gpu)
+    assert smoke(tmp_path).networks[0].seeds == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"seed": 1}, "no seed in common"), ({"threads": 2}, "numbers of threads")],
+)
+def test_a_difference_of_no_pairs_is_explained(tmp_path, change, why):
+    (said,) = differences.unpaired_sentences([a_pair(tmp_path, **change)])
+    assert why in said
+    assert differences.unpaired_sentences(smoke(tmp_path / "none").networks) == []
+
+
+def test_a_number_of_recorded_and_rerun_runs_has_both_marks(tmp_path):
+    pair = a_pair(tmp_path)
+    again = replace(pair.reinforced.runs[0], origin="re-run")
+    cell = tables.marked_by("text", [*pair.baseline.runs, again], "smoke")
+    assert cells([cell]) == ["text ●▲"]
+    assert tables.Table(("A",), ((cell,),)).legend() == "● recorded (smoke); ▲ re-run (smoke)"
+    assert tables.marked_by("text", []) == "text"
+
+
+def test_what_was_trained_stands_beside_its_row(tmp_path):
+    assert runs.pair_name(a_pair(tmp_path)) == "SE-ResNet-14, width 16 (row SE-ResNet-50)"
+    (row, *_) = (cells(row) for row in table_1.our_errors(smoke(tmp_path)).rows)
+    assert row[0] == "SE-ResNet-14, width 16 (row SE-ResNet-50) ●"
+    paper = {"network": "se_resnet50", "depths": {"50": 50}, "width": 64}
+    write_run(tmp_path / "paper", "table_1/se_resnet50_baseline", settings=paper)
+    assert runs.pair_name(smoke(tmp_path / "paper").networks[0]) == "SE-ResNet-50"
+    write_run(tmp_path, "table_1/cbam_resnet101_baseline")
+    found = [run.record for run in records.find_records(tmp_path)]
+    assert runs.trained_summary(found) == "networks of 14 layers for 50, 26 for 101, width 16"
+
+
+def test_a_missing_runs_command_names_its_threads(tmp_path):
+    for command in runs.missing_runs(smoke(tmp_path)):
+        assert "--threads 1 --data" in command

@@ -25,7 +25,7 @@ from book.companion.claims.statements import (
 )
 from book.companion.text.differences import NOT_RUN
 from book.companion.text.runs import train_command
-from book.companion.text.tables import Cell, Marked, Table
+from book.companion.text.tables import Cell, Marked, Table, marked_by
 from dreal_lib.comparison import rows as compare
 from dreal_lib.records import StoredRecord
 
@@ -123,7 +123,7 @@ def _entry(
         for joint, write in (("; ", render.brief), (" ", render.full))
     )
     scales = ", ".join(dict.fromkeys(run.record.scale for run in runs))
-    return Entry(statement, verdict, Marked(result, runs[0].origin, scales), scales, said, runs)
+    return Entry(statement, verdict, marked_by(result, runs, scales), scales, said, runs)
 
 
 def overview(board: Sequence[Entry]) -> Table:

@@ -16,7 +16,8 @@ from book.companion.pages.page import Page
 from book.companion.results.table_1 import mean_sentence
 from book.companion.schematic import figure
 from book.companion.schematic.plan import describe
-from book.companion.text.tables import Marked
+from book.companion.text.runs import trained_summary
+from book.companion.text.tables import marked_by
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import StoredRecord
 
@@ -82,7 +83,7 @@ def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Quoted:
         seen = {s.name: found for s in scales_of(stored) if (found := observe(s, entry.statement))}
     text = "; ".join(f"{name}: {render.brief(found)}" for name, found in seen.items())
     runs = [run for found in seen.values() for run in found.runs]
-    return line(str(Marked(text, runs[0].origin) if runs else entry.result), entry.verdict)
+    return line(str(marked_by(text, runs) if runs else entry.result), entry.verdict)
 
 
 def learned(comparison: ScaleComparison) -> dict[str, str]:
@@ -102,7 +103,9 @@ def learned(comparison: ScaleComparison) -> dict[str, str]:
 
 def _rewards(network: NetworkComparison) -> str:
     runs = network.reinforced.runs
-    return f"{network.label}: {reward_parts(summarise_runs(runs))}" if runs else "Not run."
+    if not runs:
+        return "Not run."
+    return f"{trained_summary(r.record for r in runs)}: {reward_parts(summarise_runs(runs))}"
 
 
 def keep(view: Page, board: Sequence[Entry]) -> None:
@@ -116,12 +119,11 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
 
     plan = describe(NETWORK)
     runs = view.comparison.runs
-    origin = runs[0].origin if runs else "computed"
     entries = {entry.statement.id: entry for entry in board}
     kept: dict[str, Quoted] = {
         "schematic": picture(to_svg(figure.method(plan)), ALT),
         "tally": line(tally_sentence(board)),
-        **{n: line(str(Marked(said, origin))) for n, said in learned(view.comparison).items()},
+        **{n: line(str(marked_by(said, runs))) for n, said in learned(view.comparison).items()},
         **{name: line_of(entries[name], view.stored) for name in QUOTED},
     }
     for name, what in kept.items():

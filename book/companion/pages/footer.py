@@ -44,7 +44,7 @@ def footer_markdown(
         f"- Records: {_counted(runs)}",
         f"- Data: {_each(_data(r) for r in records)}",
         f"- Commit: {_each(_commit(r) for r in records)}",
-        f"- Hardware: {_each(machine_text(r.hardware) for r in records)}",
+        f"- Hardware: {_each(_hardware(r) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
         f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
         "include other load on the machine; compare the benchmarks, not these.",
@@ -114,6 +114,12 @@ def _commit(record: Record) -> str:
         return "none (not run in a clone)"
     state = {True: "clean", False: "and code besides it", None: "state unknown"}
     return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
+
+
+def _hardware(record: Record) -> str:
+    known = record.threads
+    threads = counted(known, "thread") if known else "threads not kept"
+    return f"{machine_text(record.hardware)}, {threads}"
 
 
 def _software(record: Record) -> str:

@@ -7,7 +7,7 @@ baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparis
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from book.companion.text.runs import distinct, trained_network
+from book.companion.text.runs import distinct, trained_name
 from dreal_lib.comparison.rows import NetworkComparison, Row
 from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
 from dreal_lib.records import StoredRecord, scale_name
@@ -138,7 +138,7 @@ def facts(comparison: SetsComparison) -> list[str]:
         records = [run.record for run in part.runs]
         data, settings = records[0].data, records[0].settings
         height, width = settings["image_size"]
-        networks = distinct(trained_network(record) for record in records)
+        networks = "; ".join(dict.fromkeys(map(trained_name, records)))
         cameras = f"{data.cameras} cameras" if data.cameras else "no cameras"
         said.append(
             f"{label_of(part)} (scale {part.scale}): {data.train_images:,} images of "
