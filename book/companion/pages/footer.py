@@ -34,7 +34,8 @@ def footer_markdown(
         f"- Paper: {spec.paper}",
     ]
     if not spec.rows:
-        lines.append(f"- Made from: {spec.made_from}; no training run enters this page")
+        alone = "" if spec.beside else "; no training run enters this page"
+        lines.append(f"- Made from: {spec.made_from}{alone}")
         return "\n".join(lines)
     left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
     if not runs:
