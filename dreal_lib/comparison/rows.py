@@ -262,4 +262,6 @@ def _refuse_unlike(first: StoredRecord, other: StoredRecord) -> None:
 
 
 def _without_seed(record: Record) -> dict[str, object]:
-    return {name: value for name, value in record.settings.items() if name != "seed"}
+    # `overrides` say how values came, which a variant may say otherwise today.
+    left_out = ("seed", "overrides")
+    return {name: value for name, value in record.settings.items() if name not in left_out}

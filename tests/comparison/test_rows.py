@@ -33,6 +33,9 @@ def cells(row):
     return [str(cell).replace("\N{NO-BREAK SPACE}", " ") for cell in row]
 
 
+SE = "SE-ResNet-14, width 16 (row SE-ResNet-50)"  # what made-up runs have trained
+
+
 def smoke(root):
     return table_1.compare_networks(records.find_records(root), "smoke", None)
 
@@ -274,9 +277,9 @@ def test_our_errors_show_what_is_there_and_what_is_not(tmp_path):
         write_run(tmp_path, "table_1/se_resnet50_baseline", seed=seed, top1=(error, error))
     write_run(tmp_path, "table_1/se_resnet101_baseline", seed=0)
     table = table_1.our_errors(smoke(tmp_path))
-    assert cells(table.rows[0])[:3] == ["SE-ResNet-50 ●", "45.00 ± 7.07", "45.00 ± 7.07"]
+    assert cells(table.rows[0])[:3] == [f"{SE} ●", "45.00 ± 7.07", "45.00 ± 7.07"]
     assert cells(table.rows[1]) == ["+ reinforced", *["not run"] * 4, "0"]
-    assert cells(table.rows[2])[:2] == ["SE-ResNet-101 ●", "50.00 ± —"]
+    assert cells(table.rows[2])[:2] == ["SE-ResNet-26, width 16 (row SE-ResNet-101) ●", "50.00 ± —"]
     assert table.legend() == "● recorded (smoke)"
 
 
@@ -286,7 +289,7 @@ def test_our_differences_are_marked_where_there_is_a_pair(tmp_path):
     table = table_1.our_differences(smoke(tmp_path))
     first = cells(table.rows[0])
     texts = ("Top|1 last", "-1.00, -1.10, -0.90", "-1.00 ± 0.10", "-1.25 to -0.75")
-    assert first == ["SE-ResNet-50 ●", *(minus(text).replace("|", "-") for text in texts)]
+    assert first == [f"{SE} ●", *(minus(text).replace("|", "-") for text in texts)]
     assert [str(row[1]) for row in table.rows[:3]] == ["Top-1 last", "Top-1 best", "Top-5 last"]
     assert table.rows[3] == ("SE-ResNet-101", *["—"] * 4)
 
@@ -296,8 +299,8 @@ def test_the_overview_shows_what_was_run(tmp_path):
     write_run(tmp_path, "table_1/se_resnet50_baseline")
     rows = table_1.overview([smoke(tmp_path)]).rows
     assert [cells(row) for row in rows] == [
-        ["smoke ●", "SE-ResNet-50", "50.00 ± —", "not run", "—", "—", "0"],
-        ["smoke ●", "SRM-ResNet-50", "30.00 ± —", "32.00 ± —", "+2.00 ± —", "—", "1"],
+        ["smoke ●", SE, "50.00 ± —", "not run", "—", "—", "0"],
+        ["smoke ●", SE.replace("SE-", "SRM-"), "30.00 ± —", "32.00 ± —", "+2.00 ± —", "—", "1"],
     ]
 
 
@@ -338,7 +341,7 @@ def test_an_empty_scale_is_said_to_be_empty(tmp_path):
     assert len(missing) == 12
     assert (
         missing[0]
-        == "dreal train table_1/se_resnet50_baseline --profile smoke --seed 0 --data DATA"
+        == "dreal train table_1/se_resnet50_baseline --profile smoke --seed 0 --threads 1 --data DATA"
     )
 
 
@@ -350,7 +353,7 @@ def test_missing_runs_are_the_seeds_that_were_asked_for(tmp_path):
     missing = runs.missing_runs(comparison, [0, 1], data_root="my data")
     assert len(missing) == 12
     assert missing[-1] == (
-        "dreal train table_1/srm_resnet101_reinforced --profile smoke --seed 0 --data 'my data'"
+        "dreal train table_1/srm_resnet101_reinforced --profile smoke --seed 0 --threads 1 --data 'my data'"
     )
 
 
@@ -359,7 +362,7 @@ def test_the_caption_says_what_was_trained_on_what(tmp_path):
     caption = runs.scale_facts(smoke(tmp_path))
     assert caption.startswith(
         "Scale smoke: made-up (10 classes, 400 training and 100 validation images) at 48 px; "
-        "4 epochs; trained: SE-ResNet-50 as se_resnet14 of width 16."
+        f"4 epochs; trained: {SE}."
     )
 
 
@@ -425,13 +428,14 @@ def test_a_number_of_recorded_and_rerun_runs_has_both_marks(tmp_path):
     assert tables.marked_by("text", []) == "text"
 
 
-def test_what_was_trained_stands_beside_its_row(tmp_path):
-    assert runs.pair_name(a_pair(tmp_path)) == "SE-ResNet-14, width 16 (row SE-ResNet-50)"
+def test_what_was_trained_stands_beside_its_row(tmp_path, tmp_path_factory):
+    assert runs.pair_name(a_pair(tmp_path)) == SE
     (row, *_) = (cells(row) for row in table_1.our_errors(smoke(tmp_path)).rows)
-    assert row[0] == "SE-ResNet-14, width 16 (row SE-ResNet-50) ●"
-    paper = {"network": "se_resnet50", "depths": {"50": 50}, "width": 64}
-    write_run(tmp_path / "paper", "table_1/se_resnet50_baseline", settings=paper)
-    assert runs.pair_name(smoke(tmp_path / "paper").networks[0]) == "SE-ResNet-50"
+    assert row[0] == f"{SE} ●"
+    papers = {"network": "se_resnet50", "depths": {"50": 50}, "width": 64}
+    other = tmp_path_factory.mktemp("paper")
+    write_run(other, "table_1/se_resnet50_baseline", settings=papers)
+    assert runs.pair_name(smoke(other).networks[0]) == "SE-ResNet-50"
     write_run(tmp_path, "table_1/cbam_resnet101_baseline")
     found = [run.record for run in records.find_records(tmp_path)]
     assert runs.trained_summary(found) == "networks of 14 layers for 50, 26 for 101, width 16"

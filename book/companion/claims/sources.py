@@ -209,6 +209,7 @@ def of_stages(scale: Scale, *, network: str, column: str) -> Measured | None:
 # What may be true of a module in one run; a number that is undefined (NaN) makes it false.
 OF_MODULES: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
     "follows": lambda found, limit: found["follows"] >= limit,
+    "tells images apart": lambda found, limit: found["correlation"] >= limit,
     "reward rises": lambda found, _: found["last_reward"] > found["first_reward"],
     "critique rises": lambda found, _: found["last_critique"] > found["first_critique"],
 }

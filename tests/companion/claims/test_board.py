@@ -54,7 +54,10 @@ def test_nothing_that_was_trained_is_decided_by_small_runs(board):
 def test_what_is_undecided_says_what_would_decide(board):
     for entry in board:
         assert bool(entry.wanted) == (entry.verdict == UNTRIED), entry.statement.id
-    assert "`dreal train ROW --profile paper --seed 0 --data DATA`" in scoreboard.how_to_decide()
+    assert (
+        "`dreal train ROW --profile paper --seed 0 --threads 1 --data DATA`"
+        in scoreboard.how_to_decide()
+    )
     wanted = {e.statement.id: e.wanted for e in board}
     assert wanted["se-resnet-101"] == (
         "`table_1/se_resnet101_baseline`, `table_1/se_resnet101_reinforced`"

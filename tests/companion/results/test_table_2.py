@@ -145,18 +145,30 @@ def test_every_data_set_of_the_profile_has_rows(tmp_path):
     for variant in ("omniglot", "two_cores", "custom-12", None):
         write_retrieval(tmp_path, "baseline", profile="desktop", variant=variant)
     parts = compared(tmp_path, "desktop").parts
-    assert [part.variant for part in parts] == ["omniglot", "grocery", None, "two_cores"]
+    assert [part.variant for part in parts] == [
+        "omniglot_long",
+        "omniglot",
+        "grocery",
+        None,
+        "two_cores",
+    ]
     labels = [retrieval_rows.label_of(part) for part in parts]
-    assert labels == ["Omniglot", "Grocery Store", "made-up", "made-up"]
+    assert labels == [
+        "Omniglot, 1,920 steps",
+        "Omniglot, 270 steps",
+        "Grocery Store",
+        "made-up",
+        "made-up",
+    ]
     one = compared(tmp_path, "desktop", "omniglot", every=False)
     assert [run.record.variant for run in one.runs] == ["omniglot"]
     commands = [command for part in parts for command in missing_runs(part, None, "D")]
     assert sum("--variant grocery " in command for command in commands) == 3
     assert (
         "dreal train table_2/resnet50_attention --profile desktop --variant omniglot --seed 0 "
-        "--data D"
+        "--threads 1 --data D"
     ) in commands
-    assert not any("baseline" in c and "omniglot" in c for c in commands)
+    assert not any("baseline" in c and "omniglot " in c for c in commands)
 
 
 def test_rows_that_differ_in_more_are_refused(tmp_path):
@@ -225,7 +237,7 @@ def test_parameters_of_the_pages():
 
 def test_the_page_without_a_run_says_how_to_make_each(tmp_path, run_page):
     said = run_page("table_2", records_root=str(tmp_path))
-    assert said.count("dreal train table_2/") == 6
+    assert said.count("dreal train table_2/") == 9
     assert "nothing can be said yet" in said
     assert "Records: none at scale desktop" in said
 
