@@ -174,7 +174,7 @@ def test_a_network_of_fewer_seeds_costs_the_others_none(tmp_path):
     found = comparison.difference("top1_error_pct")
     assert (found.mean, found.spread, found.n) == pytest.approx((1.0, 0.05, 3))
     said = table_1.mean_sentence(comparison)
-    assert "mean of SE-ResNet-50, CBAM-ResNet-50: +1.00 ± 0.05 points" in said
+    assert f"mean of {SE}; {SE.replace('SE-', 'CBAM-')}: +1.00 ± 0.05 points" in said
     write_pair(tmp_path, "srm_resnet50", 1, 30.0, 32.0)
     write_pair(tmp_path, "srm_resnet50", 2, 30.0, 32.0)
     # ((-1 + 3 + 2), (-1.1 + 3 + 2), (-0.9 + 3 + 2)) / 3
@@ -339,10 +339,8 @@ def test_an_empty_scale_is_said_to_be_empty(tmp_path):
     assert runs.scale_caption(comparison) == "Scale smoke: no run yet."
     missing = runs.missing_runs(comparison)
     assert len(missing) == 12
-    assert (
-        missing[0]
-        == "dreal train table_1/se_resnet50_baseline --profile smoke --seed 0 --threads 1 --data DATA"
-    )
+    row = "table_1/se_resnet50_baseline"
+    assert missing[0] == f"dreal train {row} --profile smoke --seed 0 --threads 1 --data DATA"
 
 
 def test_missing_runs_are_the_seeds_that_were_asked_for(tmp_path):
@@ -352,9 +350,9 @@ def test_missing_runs_are_the_seeds_that_were_asked_for(tmp_path):
     assert runs.missing_runs(comparison) == []
     missing = runs.missing_runs(comparison, [0, 1], data_root="my data")
     assert len(missing) == 12
-    assert missing[-1] == (
-        "dreal train table_1/srm_resnet101_reinforced --profile smoke --seed 0 --threads 1 --data 'my data'"
-    )
+    row = "table_1/srm_resnet101_reinforced"
+    assert missing[-1].startswith(f"dreal train {row} --profile smoke --seed 0 --threads 1 ")
+    assert missing[-1].endswith(" --data 'my data'")
 
 
 def test_the_caption_says_what_was_trained_on_what(tmp_path):

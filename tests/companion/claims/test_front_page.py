@@ -32,10 +32,8 @@ def test_the_front_page_quotes_what_the_scoreboard_keeps():
 def test_the_front_page_shows_every_scale_and_what_is_claimed():
     entry = board.Entry(BY_ID["se-resnet-50"], UNTRIED, "", "")
     text = str(line_of(entry, records.find_records(ROOT / "book/records")))
-    assert re.search(
-        r"two_cores: SE-ResNet-14, width 16 \(row SE-ResNet-50\): top-1 \+.*smoke: .*top-1 \N{MINUS SIGN}",
-        text,
-    )
+    assert "two_cores: SE-ResNet-14, width 16 (row SE-ResNet-50): top-1 +" in text
+    assert re.search(r"smoke: .*top-1 \N{MINUS SIGN}", text)
     assert "(significantly worse)" in text
 
 
