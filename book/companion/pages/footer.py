@@ -10,7 +10,7 @@ from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
 from book.companion.text.runs import machine_text
-from book.companion.text.tables import Marked, Table
+from book.companion.text.tables import Marked, Table, counted
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
