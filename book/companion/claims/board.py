@@ -174,7 +174,7 @@ def _detail(entry: Entry, stated: dict[str, str]) -> str:
     of = entry.statement
     scale = "" if entry.scales in (NO_TRAINING, NOT_RUN) else f" (scale {entry.scales})"
     quote = f"{of.paper}, {of.source}: “{of.quotation}”"
-    criterion = f"Decides: {of.decides}. Tolerance: {of.tolerance}.{_when(of)}"
+    criterion = criterion_text(of)
     parts = [
         f"- **{of.title}** (`{of.id}`): *{entry.verdict}*",
         _once(quote, "Quote", of.id, stated),
@@ -188,12 +188,13 @@ def _detail(entry: Entry, stated: dict[str, str]) -> str:
     return "\n  - ".join(parts)
 
 
-def _when(statement: Statement) -> str:
-    """Whether the criterion was fixed before the runs that it judges, with the commit."""
+def criterion_text(statement: Statement) -> str:
+    """What decides a statement, how close is close enough, and when that was fixed."""
+    text = f"Decides: {statement.decides}. Tolerance: {statement.tolerance}."
     if not statement.fixed:
-        return ""
+        return text
     when, commit = statement.fixed.split()
-    return f" Fixed {when} the first of these runs was on record, by commit `{commit}`."
+    return f"{text} Fixed {when} the first of its runs was on record, by commit `{commit}`."
 
 
 def _once(text: str, name: str, own: str, stated: dict[str, str]) -> str:
