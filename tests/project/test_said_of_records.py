@@ -48,7 +48,7 @@ def test_the_size_of_the_runs_that_the_readme_names(stored):
     depth, classes = re.search(
         r"at most (\d+) layers.*?at most (\d+) classes", README, re.S
     ).groups()
-    depths = [re.search(r"resnet(\d+)", trained_network(run.record))[1] for run in stored]
+    depths = [re.search(r"ResNet-(\d+)", trained_network(run.record))[1] for run in stored]
     assert max(map(int, depths)) == int(depth)
     assert max(getattr(run.record.data, "classes", 0) for run in stored) == int(classes)
     assert {run.record.profile for run in stored} == {"smoke", "desktop"}

@@ -128,6 +128,16 @@ def against(pair: NetworkComparison) -> str:
     return LABELS[next(first for first, second in STEPS if second == pair.network)]
 
 
+def _fit(part: VariationComparison) -> str:
+    """How many training images end wrong: a network that has not learned its own says little."""
+    left = [
+        f"{LABELS[method].removeprefix('+ ')} {min(errors):.1f} to {max(errors):.1f} %"
+        for method, row in by_method(part).items()
+        if (errors := [run.history()["train_top1_error_pct"][-1] for run in row.runs])
+    ]
+    return f"Training images wrong in the last epoch, as they are augmented: {', '.join(left)}."
+
+
 def facts(comparison: SetsComparison) -> list[str]:
     """What each set's runs were made on."""
     said = []
@@ -144,6 +154,7 @@ def facts(comparison: SetsComparison) -> list[str]:
             f"{label_of(part)} (scale {part.scale}): {data.train_images:,} images of "
             f"{data.train_identities:,} identities for training; {data.query_images:,} queries and "
             f"{data.gallery_images:,} gallery images of other identities, {cameras}; {height} x "
-            f"{width} px; {distinct(str(r.last.epoch) for r in records)} epochs; {networks}."
+            f"{width} px; {distinct(str(r.last.epoch) for r in records)} epochs; {networks}. "
+            f"{_fit(part)}"
         )
     return said

@@ -134,6 +134,19 @@ def test_sentences_say_what_the_rule_allows(tmp_path):
     ]
 
 
+def test_a_step_that_loses_is_said_to_lose(tmp_path):
+    three_rows(tmp_path, (-10.0, -11.0, -12.0))
+    attention, reinforced = table_2.sentences(compared(tmp_path))
+    assert attention.endswith("Attention itself loses here, in Rank-1 and mAP (step sum).")
+    assert "loses" not in reinforced
+
+
+def test_the_training_error_left_is_told(tmp_path):
+    write_retrieval(tmp_path, "baseline")
+    (said,) = retrieval_rows.facts(compared(tmp_path))
+    assert "wrong in the last epoch, as they are augmented: baseline 1.0 to 1.0 %." in said
+
+
 def test_one_seed_allows_no_claim(tmp_path):
     write_retrieval(tmp_path, "attention", rank1=40.0)
     write_retrieval(tmp_path, "reinforced", rank1=90.0)
