@@ -5,13 +5,14 @@ many does. Holm's step-down procedure (1979) holds the chance of any false one i
 whatever the dependence. Families are the groups of the scoreboard.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from book.companion.claims.board import Entry
+from book.companion.text.differences import p_text
 from book.companion.text.tables import counted
-from dreal_lib.comparison.paired import CONFIDENCE, Difference, p_value
+from dreal_lib.comparison.contrasts import holm, p_of
+from dreal_lib.comparison.paired import CONFIDENCE, Difference
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,11 @@ def trials_of(board: Sequence[Entry]) -> list[Trial]:
                     continue
                 runs = frozenset(run.path for run in measured.runs)
                 key = (scale, runs, part.source, difference)
-                trial = Trial(entry.statement.group, f"{entry.statement.id}: {name}", difference)
+                where = f" ({scale})" if len(entry.observed) > 1 else ""
+                said = f"{entry.statement.id}: {name}{where}"
+                trial = Trial(entry.statement.group, said, difference)
                 found.setdefault(key, trial)
     return list(found.values())
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values of one family, in its order.
-
-    Args:
-        p_values: Of the family's tests.
-    """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted
 
 
 def after_holm(trials: Sequence[Trial]) -> dict[str, float]:
@@ -65,11 +54,8 @@ def after_holm(trials: Sequence[Trial]) -> dict[str, float]:
     families: dict[str, list[Trial]] = {}
     for trial in trials:
         families.setdefault(trial.group, []).append(trial)
-    return {
-        trial.name: p
-        for family in families.values()
-        for trial, p in zip(family, holm([p_value(t.difference) for t in family]), strict=True)
-    }
+    corrected = (holm({t.name: p_of(t.difference) for t in f}) for f in families.values())
+    return {name: p for family in corrected for name, p in family.items()}
 
 
 def sentences(board: Sequence[Entry]) -> list[str]:
@@ -81,19 +67,16 @@ def sentences(board: Sequence[Entry]) -> list[str]:
     beyond = [trial for trial in trials if trial.difference.verdict in ("lower", "higher")]
     left = {name: p for name, p in after_holm(trials).items() if p < alpha}
     return [
-        f"{counted(len(trials), 'interval')} of 95 % decide parts of statements here, and "
+        f"{counted(len(trials), 'different interval')} of 95 % decide parts of statements here, and "
         f"{len(beyond)} leave out zero. If nothing had an effect, about "
         f"{alpha * len(trials):.1f} would by chance.",
-        f"Corrected by Holm within each group, {len(left)} remain{_listed(left)}. Verdicts and "
+        f"Corrected by Holm within each group, {len(left)} of these "
+        f"{'is' if len(left) == 1 else 'are'} left{_listed(left)}. Verdicts and "
         "pages use the uncorrected intervals: a statement whose parts must all hold needs no "
         "correction, and one significant number picked out of many does.",
     ]
 
 
 def _listed(left: Mapping[str, float]) -> str:
-    named = ", ".join(f"{name} (p {_text(p)})" for name, p in left.items())
+    named = ", ".join(f"{name} (p {p_text(p)})" for name, p in left.items())
     return f": {named}" if named else ""
-
-
-def _text(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if not math.isnan(p) else "—"

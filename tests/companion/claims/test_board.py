@@ -9,6 +9,7 @@ import pytest
 from synthetic_board import BY_ID
 
 from book.companion.claims import board as scoreboard
+from book.companion.claims import multiplicity
 from book.companion.claims.counted import COUNTED
 from book.companion.claims.judged import printed_size
 from book.companion.claims.row_sums import printed_sum, terms_of
@@ -102,6 +103,19 @@ def test_details_quote_decide_and_find(board):
     assert shown.count("Quote: as `se-resnet-50`.") == 5
     assert shown.startswith(":::{admonition} Quotes, criteria and measurements\n:class: dropdown\n")
     assert shown.endswith("\n:::")
+
+
+def test_the_scoreboard_says_how_many_intervals_it_holds_and_how_many_chance_would_bring(board):
+    trials = multiplicity.trials_of(board)
+    count, corrected = multiplicity.sentences(board)
+    beyond = sum(t.difference.low > 0 or t.difference.high < 0 for t in trials)
+    assert count.startswith(f"{len(trials)} different intervals of 95 %")
+    assert f"{beyond} leave out zero" in count
+    assert f"about {0.05 * len(trials):.1f} would by chance" in count
+    left = sum(p < 0.05 for p in multiplicity.after_holm(trials).values())
+    assert f"Corrected by Holm within each group, {left} of these" in corrected
+    assert 0 < left <= beyond < len(trials)
+    assert len({trial.name for trial in trials}) == len(trials)
 
 
 def test_who_is_beaten_are_the_methods_that_the_sentence_names():
