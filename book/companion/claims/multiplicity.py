@@ -67,7 +67,7 @@ def sentences(board: Sequence[Entry]) -> list[str]:
     beyond = [trial for trial in trials if trial.difference.verdict in ("lower", "higher")]
     left = {name: p for name, p in after_holm(trials).items() if p < alpha}
     return [
-        f"{counted(len(trials), 'different interval')} of 95 % decide parts of statements here, and "
+        f"{counted(len(trials), 'different interval')} of 95 % decide parts of statements, and "
         f"{len(beyond)} leave out zero. If nothing had an effect, about "
         f"{alpha * len(trials):.1f} would by chance.",
         f"Corrected by Holm within each group, {len(left)} of these "
