@@ -76,7 +76,7 @@ def generator(images: str) -> list[str]:
 def page_parameters(page: str) -> str:
     """What a notebook is given: this run's scale and seeds, where the page shows runs at all."""
     if not PAGES[page].rows:
-        return ""
+        return "-p results=rerun" if "results" in PAGES[page].parameters else ""
     given = {"results": "rerun", "profile": PROFILE, "variant": VARIANT or "none"}
     if PAGES[page].task not in DATA:  # this batch made no run that the page could show
         given["variant"] = "default"

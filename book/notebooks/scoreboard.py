@@ -29,12 +29,13 @@
 # of Tiny-ImageNet cannot tell whether ImageNet results are right. Even at the paper's scale all
 # that a statement speaks of must have been run, in two seeds or more.
 #
-# What decides was written down after the small runs had been seen, so it binds runs at the paper's
-# scale alone. The rule for a difference, by contrast, that its 95 % interval has to leave out zero
-# (`dreal_lib/comparison/paired.py`), was committed before the first record.
+# Each criterion says whether it was fixed before or after the first of its runs was on record, and
+# by which commit. One fixed after binds runs at the paper's scale alone. The rule for a difference,
+# that its 95 % interval has to leave out zero (`dreal_lib/comparison/paired.py`), was committed
+# before the first record.
 
 # %%
-from book.companion.claims import board, front_page
+from book.companion.claims import board, front_page, multiplicity
 from book.companion.pages import page
 from book.companion.results import table_1
 from book.companion.text import runs
@@ -50,7 +51,7 @@ data_root = ""  # prepared images, for the commands shown below
 # %%
 view = page.start("scoreboard", globals(), table_1.compare_networks)
 judged = board.judge(view.stored, view.parameters.profile, view.parameters.variant)
-view.say(board.tally_sentence(judged))
+view.say([board.tally_sentence(judged), *multiplicity.sentences(judged)])
 
 # %% [markdown]
 # ## At a glance

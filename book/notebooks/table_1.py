@@ -106,9 +106,9 @@ view.show(
 # ## What this shows
 #
 # A difference is significant where the 95 % interval of the paired difference in the last epoch
-# leaves out zero; one seed has no interval. The rule was fixed before the runs were read. Networks
-# are judged one by one, without correcting for there being several. Where the paper prints a size,
-# a statement holds only if ours agrees with it as well.
+# leaves out zero; one seed has no interval. For top-1 the rule was fixed before the runs were read;
+# for top-5, and that ours has to agree with a printed size as well, after. Networks are judged one
+# by one, without correcting for there being several; the {doc}`scoreboard <scoreboard>` corrects.
 
 # %% tags=["hide-input"]
 render.say(

@@ -72,8 +72,8 @@ view.missing()
 #
 # The rule is that of Table 1: a difference is significant where its 95 % interval leaves out zero.
 # Two comparisons were fixed before the runs were read: the deepest stage against the shallowest,
-# and all stages against the deepest, the paper's best single one. Nothing is corrected for there
-# being several.
+# and all stages against the deepest, the paper's best single one; the steps between neighbouring
+# stages came after. Nothing is corrected for there being several.
 
 # %% tags=["hide-input"]
 render.say(view, "each-stage", "deeper-stage", "all-stages")

@@ -71,6 +71,12 @@ def difference_p(differences: Sequence[float]) -> float:
     return 1 - _within(t, freedom)
 
 
+def p_of(difference: Difference) -> float:
+    """The same of a difference that is summed up already, and has a spread."""
+    t = difference.mean * math.sqrt(difference.n) / difference.spread
+    return 1 - _within(t, difference.n - 1)
+
+
 def equivalence_p(differences: Sequence[float], margin: float) -> float:
     """p of two one-sided t-tests: the larger of "not above -margin" and "not below +margin"."""
     return max(

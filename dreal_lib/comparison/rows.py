@@ -56,19 +56,47 @@ class NetworkComparison:
     @property
     def pairable(self) -> bool:
         """Whether both were made the same way: on the same data, both recorded or both re-run."""
-        if not (self.baseline.runs and self.reinforced.runs):
-            return False
-        first, second = self.baseline.runs[0], self.reinforced.runs[0]
-        return first.origin == second.origin and (
-            first.record.data.fingerprint == second.record.data.fingerprint
-        )
+        return self._both_run and not self._unlike
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of which there is a pair."""
+        """Seeds of which there is a pair: runs made with the same number of threads."""
         if not self.pairable:
             return []
-        return sorted(set(self.baseline.seeds) & set(self.reinforced.seeds))
+        first, second = (
+            {run.record.seed: threads_of(run.record) for run in row.runs}
+            for row in (self.baseline, self.reinforced)
+        )
+        return sorted(seed for seed in first.keys() & second if first[seed] == second[seed])
+
+    @property
+    def unpaired(self) -> str:
+        """Why two rows with runs have no pair; "" where they have one, or a row has no run."""
+        if not self._both_run or self.seeds:
+            return ""
+        if self._unlike:
+            return self._unlike
+        if set(self.baseline.seeds).isdisjoint(self.reinforced.seeds):
+            return "they have no seed in common"
+        return "runs of a seed used different numbers of threads, which alone changes results"
+
+    @property
+    def runs(self) -> list[StoredRecord]:
+        """All runs of both rows."""
+        return [*self.baseline.runs, *self.reinforced.runs]
+
+    @property
+    def _both_run(self) -> bool:
+        return bool(self.baseline.runs and self.reinforced.runs)
+
+    @property
+    def _unlike(self) -> str:
+        first, second = self.baseline.runs[0], self.reinforced.runs[0]
+        if first.origin != second.origin:
+            return f"one is {first.origin}, the other {second.origin}"
+        if first.record.data.fingerprint != second.record.data.fingerprint:
+            return "they were made from different images"
+        return ""
 
     @property
     def pairs(self) -> list[tuple[StoredRecord, StoredRecord]]:
@@ -177,6 +205,16 @@ def compare_scale(
     )
 
 
+def threads_of(record: Record) -> int | str | None:
+    """What must be equal in a pair: threads of the CPU, whose sums it computed; None if not kept.
+
+    By another number of threads sums are rounded in another order, and training makes much of
+    little. Where a GPU computed them, they do not matter.
+    """
+    on_cpu = record.hardware.device.startswith("cpu")
+    return record.threads if on_cpu else "gpu"
+
+
 def scales_of(stored: Sequence[StoredRecord]) -> list[tuple[str, str | None]]:
     """The scales (profile, variant) that the records come from, by name."""
     scales = {(run.record.profile, run.record.variant) for run in stored}
@@ -224,4 +262,6 @@ def _refuse_unlike(first: StoredRecord, other: StoredRecord) -> None:
 
 
 def _without_seed(record: Record) -> dict[str, object]:
-    return {name: value for name, value in record.settings.items() if name != "seed"}
+    # `overrides` say how values came, which a variant may say otherwise today.
+    left_out = ("seed", "overrides")
+    return {name: value for name, value in record.settings.items() if name not in left_out}

@@ -1,6 +1,7 @@
 """Statistics worked by hand, the rows of Table 1, and the sentences that they allow."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from synthetic_records import Costs, write_run
@@ -30,6 +31,9 @@ def minus(text):
 def cells(row):
     """The row as a page shows it, with ordinary spaces."""
     return [str(cell).replace("\N{NO-BREAK SPACE}", " ") for cell in row]
+
+
+SE = "SE-ResNet-14, width 16 (row SE-ResNet-50)"  # what made-up runs have trained
 
 
 def smoke(root):
@@ -170,7 +174,7 @@ def test_a_network_of_fewer_seeds_costs_the_others_none(tmp_path):
     found = comparison.difference("top1_error_pct")
     assert (found.mean, found.spread, found.n) == pytest.approx((1.0, 0.05, 3))
     said = table_1.mean_sentence(comparison)
-    assert "mean of SE-ResNet-50, CBAM-ResNet-50: +1.00 ± 0.05 points" in said
+    assert f"mean of {SE}; {SE.replace('SE-', 'CBAM-')}: +1.00 ± 0.05 points" in said
     write_pair(tmp_path, "srm_resnet50", 1, 30.0, 32.0)
     write_pair(tmp_path, "srm_resnet50", 2, 30.0, 32.0)
     # ((-1 + 3 + 2), (-1.1 + 3 + 2), (-0.9 + 3 + 2)) / 3
@@ -273,9 +277,9 @@ def test_our_errors_show_what_is_there_and_what_is_not(tmp_path):
         write_run(tmp_path, "table_1/se_resnet50_baseline", seed=seed, top1=(error, error))
     write_run(tmp_path, "table_1/se_resnet101_baseline", seed=0)
     table = table_1.our_errors(smoke(tmp_path))
-    assert cells(table.rows[0])[:3] == ["SE-ResNet-50 ●", "45.00 ± 7.07", "45.00 ± 7.07"]
+    assert cells(table.rows[0])[:3] == [f"{SE} ●", "45.00 ± 7.07", "45.00 ± 7.07"]
     assert cells(table.rows[1]) == ["+ reinforced", *["not run"] * 4, "0"]
-    assert cells(table.rows[2])[:2] == ["SE-ResNet-101 ●", "50.00 ± —"]
+    assert cells(table.rows[2])[:2] == ["SE-ResNet-26, width 16 (row SE-ResNet-101) ●", "50.00 ± —"]
     assert table.legend() == "● recorded (smoke)"
 
 
@@ -285,7 +289,7 @@ def test_our_differences_are_marked_where_there_is_a_pair(tmp_path):
     table = table_1.our_differences(smoke(tmp_path))
     first = cells(table.rows[0])
     texts = ("Top|1 last", "-1.00, -1.10, -0.90", "-1.00 ± 0.10", "-1.25 to -0.75")
-    assert first == ["SE-ResNet-50 ●", *(minus(text).replace("|", "-") for text in texts)]
+    assert first == [f"{SE} ●", *(minus(text).replace("|", "-") for text in texts)]
     assert [str(row[1]) for row in table.rows[:3]] == ["Top-1 last", "Top-1 best", "Top-5 last"]
     assert table.rows[3] == ("SE-ResNet-101", *["—"] * 4)
 
@@ -295,8 +299,8 @@ def test_the_overview_shows_what_was_run(tmp_path):
     write_run(tmp_path, "table_1/se_resnet50_baseline")
     rows = table_1.overview([smoke(tmp_path)]).rows
     assert [cells(row) for row in rows] == [
-        ["smoke ●", "SE-ResNet-50", "50.00 ± —", "not run", "—", "—", "0"],
-        ["smoke ●", "SRM-ResNet-50", "30.00 ± —", "32.00 ± —", "+2.00 ± —", "—", "1"],
+        ["smoke ●", SE, "50.00 ± —", "not run", "—", "—", "0"],
+        ["smoke ●", SE.replace("SE-", "SRM-"), "30.00 ± —", "32.00 ± —", "+2.00 ± —", "—", "1"],
     ]
 
 
@@ -335,10 +339,8 @@ def test_an_empty_scale_is_said_to_be_empty(tmp_path):
     assert runs.scale_caption(comparison) == "Scale smoke: no run yet."
     missing = runs.missing_runs(comparison)
     assert len(missing) == 12
-    assert (
-        missing[0]
-        == "dreal train table_1/se_resnet50_baseline --profile smoke --seed 0 --data DATA"
-    )
+    row = "table_1/se_resnet50_baseline"
+    assert missing[0] == f"dreal train {row} --profile smoke --seed 0 --threads 1 --data DATA"
 
 
 def test_missing_runs_are_the_seeds_that_were_asked_for(tmp_path):
@@ -348,9 +350,9 @@ def test_missing_runs_are_the_seeds_that_were_asked_for(tmp_path):
     assert runs.missing_runs(comparison) == []
     missing = runs.missing_runs(comparison, [0, 1], data_root="my data")
     assert len(missing) == 12
-    assert missing[-1] == (
-        "dreal train table_1/srm_resnet101_reinforced --profile smoke --seed 0 --data 'my data'"
-    )
+    row = "table_1/srm_resnet101_reinforced"
+    assert missing[-1].startswith(f"dreal train {row} --profile smoke --seed 0 --threads 1 ")
+    assert missing[-1].endswith(" --data 'my data'")
 
 
 def test_the_caption_says_what_was_trained_on_what(tmp_path):
@@ -358,7 +360,7 @@ def test_the_caption_says_what_was_trained_on_what(tmp_path):
     caption = runs.scale_facts(smoke(tmp_path))
     assert caption.startswith(
         "Scale smoke: made-up (10 classes, 400 training and 100 validation images) at 48 px; "
-        "4 epochs; trained: SE-ResNet-50 as se_resnet14 of width 16."
+        f"4 epochs; trained: {SE}."
     )
 
 
@@ -374,3 +376,69 @@ def test_a_markdown_table_is_well_formed():
     assert "1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2" in lines[2]
     assert lines[1].endswith(":|")
     assert table.legend() == "○ computed; ▲ re-run (smoke)"
+
+
+def a_pair(root, **of_second):
+    """Two runs of a seed, alike but for what is given of the second."""
+    write_run(root, "table_1/se_resnet50_baseline", threads=1)
+    write_run(root, "table_1/se_resnet50_reinforced", **{"threads": 1, **of_second})
+    return smoke(root).networks[0]
+
+
+def test_runs_of_different_numbers_of_threads_are_no_pair(tmp_path):
+    assert a_pair(tmp_path / "same").seeds == [0]
+    for name, other in (("two", 2), ("unknown", None)):
+        pair = a_pair(tmp_path / name, threads=other)
+        assert (pair.seeds, pair.difference("top1_error_pct")) == ([], None)
+        assert "different numbers of threads" in pair.unpaired
+
+
+def test_older_records_that_kept_no_threads_are_pairs_among_themselves(tmp_path):
+    for method in ("baseline", "reinforced"):
+        write_run(tmp_path, f"table_1/se_resnet50_{method}", threads=None)
+    pair = smoke(tmp_path).networks[0]
+    assert (pair.seeds, pair.unpaired) == ([0], "")
+
+
+def test_threads_do_not_matter_where_a_gpu_computed(tmp_path):
+    gpu = {"device": "cuda:0", "device_name": "GPU", "cpu_name": "Test CPU", "cpu_count": 2}
+    write_run(tmp_path, "table_1/se_resnet50_baseline", threads=1, hardware=gpu)
+    write_run(tmp_path, "table_1/se_resnet50_reinforced", threads=8, hardware=gpu)
+    assert smoke(tmp_path).networks[0].seeds == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"seed": 1}, "no seed in common"), ({"threads": 2}, "numbers of threads")],
+)
+def test_a_difference_of_no_pairs_is_explained(tmp_path, change, why):
+    (said,) = differences.unpaired_sentences([a_pair(tmp_path, **change)])
+    assert why in said
+    assert differences.unpaired_sentences(smoke(tmp_path / "none").networks) == []
+
+
+def test_a_number_of_recorded_and_rerun_runs_has_both_marks(tmp_path):
+    pair = a_pair(tmp_path)
+    again = replace(pair.reinforced.runs[0], origin="re-run")
+    cell = tables.marked_by("text", [*pair.baseline.runs, again], "smoke")
+    assert cells([cell]) == ["text ●▲"]
+    assert tables.Table(("A",), ((cell,),)).legend() == "● recorded (smoke); ▲ re-run (smoke)"
+    assert tables.marked_by("text", []) == "text"
+
+
+def test_what_was_trained_stands_beside_its_row(tmp_path, tmp_path_factory):
+    assert runs.pair_name(a_pair(tmp_path)) == SE
+    (row, *_) = (cells(row) for row in table_1.our_errors(smoke(tmp_path)).rows)
+    assert row[0] == f"{SE} ●"
+    papers = {"network": "se_resnet50", "depths": {"50": 50}, "width": 64}
+    other = tmp_path_factory.mktemp("paper")
+    write_run(other, "table_1/se_resnet50_baseline", settings=papers)
+    assert runs.pair_name(smoke(other).networks[0]) == "SE-ResNet-50"
+    write_run(tmp_path, "table_1/cbam_resnet101_baseline")
+    found = [run.record for run in records.find_records(tmp_path)]
+    assert runs.trained_summary(found) == "networks of 14 layers for 50, 26 for 101, width 16"
+
+
+def test_a_missing_runs_command_names_its_threads(tmp_path):
+    for command in runs.missing_runs(smoke(tmp_path)):
+        assert "--threads 1 --data" in command

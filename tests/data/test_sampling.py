@@ -43,7 +43,7 @@ def test_each_batch_has_p_identities_with_k_images_each(counts, draw, p, k):
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 def test_once_draws_every_identity_but_the_rest_once(counts):
     identities = listed(counts)
-    batches = pk_batches(identities, 3, 4, generator())
+    batches = pk_batches(identities, 3, 4, generator(), "once")
     drawn = [identity for batch in batches for identity in identities[batch.view(3, 4)[:, 0]]]
     assert len(drawn) == len(set(drawn)) == len(counts) // 3 * 3
 
@@ -111,7 +111,7 @@ def market_like() -> np.ndarray:
 
 def test_an_epoch_of_market_1501_has_46_steps_or_up_to_101():
     uneven, full = market_like(), np.repeat(np.arange(751), [24] * 115 + [16] * 635 + [16])
-    assert len(pk_batches(uneven, 16, 8, generator())) == 46
+    assert len(pk_batches(uneven, 16, 8, generator(), "once")) == 46
     assert len(full) == 751 * 16 + 115 * 8 == 12_936
     # 12,936 / 128 is 101.06. The last steps are lost where fewer than 16 identities are left, and
     # an identity's last images where they are fewer than 8.

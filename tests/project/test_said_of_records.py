@@ -42,13 +42,19 @@ def test_the_results_that_the_readme_names(stored):
     reinforced = compare_methods(stored, "desktop", "omniglot").networks[1]
     lowered = reinforced.difference("map_step_pct").verdict == "lower"
     assert ("on Omniglot it lowers the mAP" in README) == lowered
+    wrong = [
+        run.history()["train_top1_error_pct"][-1]
+        for run in stored
+        if (run.record.variant, run.record.task) == ("omniglot", "retrieval")
+    ]
+    assert f"{min(wrong):.0f} to {max(wrong):.0f} % of the training images end wrong" in README
 
 
 def test_the_size_of_the_runs_that_the_readme_names(stored):
     depth, classes = re.search(
         r"at most (\d+) layers.*?at most (\d+) classes", README, re.S
     ).groups()
-    depths = [re.search(r"resnet(\d+)", trained_network(run.record))[1] for run in stored]
+    depths = [re.search(r"ResNet-(\d+)", trained_network(run.record))[1] for run in stored]
     assert max(map(int, depths)) == int(depth)
     assert max(getattr(run.record.data, "classes", 0) for run in stored) == int(classes)
     assert {run.record.profile for run in stored} == {"smoke", "desktop"}

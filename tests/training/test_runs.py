@@ -284,7 +284,8 @@ def test_the_command_in_a_record_is_the_one_that_was_given(train):
     command = stored.record.command
     assert command.startswith("dreal train table_1/se_resnet50_baseline --profile smoke ")
     assert "--set 'milestones=[0.25, 0.5]'" in command
-    assert command.endswith("--seed 2 --data DATA")
+    assert stored.record.threads == torch.get_num_threads()
+    assert command.endswith(f"--seed 2 --threads {torch.get_num_threads()} --data DATA")
     assert json.loads(stored.path.read_text())["command"] == command
 
 

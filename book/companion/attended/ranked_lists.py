@@ -6,7 +6,7 @@ these the first of each outcome is shown); `book.companion.attended.mask_energy`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from book.companion.attended.pictures import Pictures, find_retrieval_pictures
 from book.companion.attended.placing import placing_sentence
 from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
-from book.companion.text.tables import NOTHING, Cell, Marked, Table
+from book.companion.text.tables import NOTHING, Cell, Marked, Origin, Table
 from dreal_lib.diagnosis.cells import Cells, cells_of
 from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
@@ -112,12 +112,13 @@ class Lists:
     Attributes:
         by_outcome: A query for each outcome; None where no kept query has it.
         sentences: How they were chosen, and where pictures come from.
-        origin, scale: Of the runs; empty without any.
+        origins: Of the runs, by method.
+        scale: Of the runs; empty without any.
     """
 
     by_outcome: Mapping[str, Shown | None]
     sentences: tuple[str, ...]
-    origin: str = "recorded"
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     scale: str = ""
 
 
@@ -167,7 +168,7 @@ def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=
             pictures.source,
             placing_sentence(arrays["reinforced"], arrays["reinforced"][QUERY_HEAT].shape[1:]),
         ),
-        chosen["reinforced"].origin,
+        {method: run.origin for method, run in chosen.items()},
         comparison.scale,
     )
 
@@ -276,7 +277,7 @@ def lists_table(lists: Lists) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
             shown.answered.removeprefix("that "),
-            Marked(LABELS[strip.method], lists.origin, lists.scale),
+            Marked(LABELS[strip.method], lists.origins[strip.method], lists.scale),
             str(strip.first_rank),
             f"{strip.found} of {len(strip.top)}",
             str(shown.matches),

@@ -14,6 +14,7 @@ from book.companion.attended.scores import (
     above_uniform,
 )
 from book.companion.text.differences import CHANGE_COLUMNS, change_cells, effect_text, p_text
+from book.companion.text.runs import trained_name
 from book.companion.text.tables import NOTHING, Marked, Table, seeds_text
 from dreal_lib.comparison.rows import METHODS
 from dreal_lib.records.arrays import BOX_SHARE, HEAT_MAPS, heat_settings
@@ -40,7 +41,7 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
     facts = [
         f"Maps: {how['method']} at {how['layer']} for the true class, {height} x {width} cells for "
         f"images of {size} pixels; attended: from {how['threshold']} of a map's maximum on.",
-        f"{count} validation images of {pair.record.data.name}, "
+        f"{trained_name(pair.record)}; {count} validation images of {pair.record.data.name}, "
         f"{seeds_text(p.seed for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
         "zero everywhere and count in no score.",
         placing_sentence(pair.baseline, (height, width)),

@@ -13,6 +13,7 @@ import numpy as np
 
 from book.companion.attention_maps.measures import BOUNDS
 from book.companion.papers.names import depth, paper_block_name
+from book.companion.text.runs import pair_name
 from dreal_lib.comparison.rows import METHODS, NetworkComparison
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.arrays import MAP_MEAN, MAP_VARIANCE
@@ -107,9 +108,8 @@ def shut_text(network: NetworkComparison, kind: str = "", listed: bool = True) -
                 f", and {sum(map(len, vary.values()))} of such a mean that vary [{_named(vary)}]"
             )
         texts.append(text)
-    return (
-        f"{network.label}, maps shut or open for every image: {', '.join(texts)}" if texts else ""
-    )
+    name = pair_name(network)
+    return f"{name}, maps shut or open for every image: {', '.join(texts)}" if texts else ""
 
 
 def _named(found: dict[int, dict[str, Level]]) -> str:

@@ -25,7 +25,7 @@ from book.companion.claims.statements import (
 )
 from book.companion.text.differences import NOT_RUN
 from book.companion.text.runs import train_command
-from book.companion.text.tables import Cell, Marked, Table
+from book.companion.text.tables import Cell, Marked, Table, marked_by
 from dreal_lib.comparison import rows as compare
 from dreal_lib.records import StoredRecord
 
@@ -43,6 +43,7 @@ class Entry:
         scales: Where it was tried.
         said: More.
         runs: What it rests on.
+        observed: What runs say of it, by scale.
     """
 
     statement: Statement
@@ -51,6 +52,7 @@ class Entry:
     scales: str
     said: str = ""
     runs: tuple[StoredRecord, ...] = ()
+    observed: tuple[tuple[str, Observed], ...] = ()
 
     @property
     def wanted(self) -> str:
@@ -123,7 +125,9 @@ def _entry(
         for joint, write in (("; ", render.brief), (" ", render.full))
     )
     scales = ", ".join(dict.fromkeys(run.record.scale for run in runs))
-    return Entry(statement, verdict, Marked(result, runs[0].origin, scales), scales, said, runs)
+    observed = tuple((scale.name, found) for scale, found in seen)
+    result = marked_by(result, runs, scales)
+    return Entry(statement, verdict, result, scales, said, runs, observed)
 
 
 def overview(board: Sequence[Entry]) -> Table:
@@ -170,7 +174,7 @@ def _detail(entry: Entry, stated: dict[str, str]) -> str:
     of = entry.statement
     scale = "" if entry.scales in (NO_TRAINING, NOT_RUN) else f" (scale {entry.scales})"
     quote = f"{of.paper}, {of.source}: “{of.quotation}”"
-    criterion = f"Decides: {of.decides}. Tolerance: {of.tolerance}."
+    criterion = criterion_text(of)
     parts = [
         f"- **{of.title}** (`{of.id}`): *{entry.verdict}*",
         _once(quote, "Quote", of.id, stated),
@@ -182,6 +186,15 @@ def _detail(entry: Entry, stated: dict[str, str]) -> str:
         parts.append(f"Would decide: {entry.wanted}.")
     parts.append(f"More: {{doc}}`{of.seen}`")
     return "\n  - ".join(parts)
+
+
+def criterion_text(statement: Statement) -> str:
+    """What decides a statement, how close is close enough, and when that was fixed."""
+    text = f"Decides: {statement.decides}. Tolerance: {statement.tolerance}."
+    if not statement.fixed:
+        return text
+    when, commit = statement.fixed.split()
+    return f"{text} Fixed {when} the first of its runs was on record, by commit `{commit}`."
 
 
 def _once(text: str, name: str, own: str, stated: dict[str, str]) -> str:

@@ -66,6 +66,18 @@ def largest_growth(_, *, way: str, at_most: str, decimals: int) -> Measured:
     return Measured(count=(growth[most] <= float(at_most), 1), note=note)
 
 
+def grows_most(_, *, way: str, named: str, decimals: int) -> Measured:
+    """Whether the operations of a network of Table 1 grow most by critics."""
+    growth = {
+        name: 100 * (WAYS[way](table_1_costs(name)) / table_1_costs(name).gmacs - 1)
+        for name in dreal.TABLE_1
+    }
+    most = max(growth, key=growth.__getitem__)
+    told = dict.fromkeys((most, named))
+    note = ", ".join(f"{dreal.TABLE_1[n].label} by {growth[n]:.{decimals}f} %" for n in told)
+    return Measured(count=(most == named, 1), note=note)
+
+
 @cache
 def _stage_formula() -> tuple[int, int]:
     """Section 3.2's 4 (2C + 1) and the true parameters of channel critics, over four stages."""
@@ -187,15 +199,22 @@ def counterfactual_passes(_, *, at_most_pct: float) -> Measured:
 
 
 def in_print(
-    _, *, sums: Mapping[str, str], metric: str, data: str = "", rising: bool = False
+    _,
+    *,
+    sums: Mapping[str, str],
+    metric: str,
+    data: str = "",
+    rising: bool = False,
+    larger: bool = False,
 ) -> Measured:
-    """Whether two sums of printed numbers are equal, or the second is no smaller.
+    """Whether two sums of printed numbers are equal, or the second is no smaller, or larger.
 
     Args:
         sums: "A - B" of rows (`row_sums`), by what each is called.
         metric: Of the rows.
         data: Where the paper has several sets.
         rising: The second may be larger.
+        larger: The second has to be larger, by more than rounding.
     """
     values, doubt, decimals = [], HAIR, 0
     for rows in sums.values():
@@ -205,7 +224,8 @@ def in_print(
         decimals = max(decimals, *(number.decimals for _, number in terms))
     off = values[1] - values[0]
     note = ", ".join(f"{signed(v, decimals)} {n}" for v, n in zip(values, sums, strict=True))
-    return Measured(count=(-doubt <= off and (rising or off <= doubt), 1), note=note)
+    holds = off > doubt if larger else -doubt <= off and (rising or off <= doubt)
+    return Measured(count=(holds, 1), note=note)
 
 
 def nearest(_, *, named: str, score: str) -> Measured:
@@ -222,6 +242,7 @@ COUNTED: dict[str, Callable[..., Measured]] = {
     "share of parameters": share_of_parameters,
     "same critics": same_critics,
     "largest growth": largest_growth,
+    "grows most": grows_most,
     "formula of parameters": formula_of_parameters,
     "formula of operations": formula_of_operations,
     "printed costs": printed_costs,

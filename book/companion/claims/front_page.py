@@ -16,7 +16,8 @@ from book.companion.pages.page import Page
 from book.companion.results.table_1 import mean_sentence
 from book.companion.schematic import figure
 from book.companion.schematic.plan import describe
-from book.companion.text.tables import Marked
+from book.companion.text.runs import trained_summary
+from book.companion.text.tables import Cell, marked_by
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import StoredRecord
 
@@ -82,27 +83,35 @@ def line_of(entry: Entry, stored: Sequence[StoredRecord]) -> Quoted:
         seen = {s.name: found for s in scales_of(stored) if (found := observe(s, entry.statement))}
     text = "; ".join(f"{name}: {render.brief(found)}" for name, found in seen.items())
     runs = [run for found in seen.values() for run in found.runs]
-    return line(str(Marked(text, runs[0].origin) if runs else entry.result), entry.verdict)
+    return line(str(marked_by(text, runs) if runs else entry.result), entry.verdict)
 
 
-def learned(comparison: ScaleComparison) -> dict[str, str]:
-    """What was learned beside the statements, by name, from the runs of one scale.
+def learned(comparison: ScaleComparison) -> dict[str, Cell]:
+    """What was learned beside the statements, by name, each marked by the runs that it rests on.
 
     Args:
-        comparison: Those of Table 1's networks.
+        comparison: The runs of Table 1's networks at one scale.
     """
-    by_name = {network.network: network for network in comparison.networks}
+    own, cbam = (
+        next(found for found in comparison.networks if found.network == name)
+        for name in (NETWORK, "cbam_resnet50")
+    )
+    averaged = [run for network in comparison.averaged for run in network.runs]
+    critics = [run for run in comparison.runs if run.record.method == "reinforced"]
+    nothing = f"No run at scale {comparison.scale}."
     return {
-        "gain": mean_sentence(comparison),
-        "critics": silence_of_runs(comparison.runs) or f"No run at scale {comparison.scale}.",
-        "rewards": _rewards(by_name[NETWORK]),
-        "gates": shut_text(by_name["cbam_resnet50"], "spatial", listed=False) or "Not run.",
+        "gain": marked_by(mean_sentence(comparison), averaged),
+        "critics": marked_by(silence_of_runs(critics) or nothing, critics),
+        "rewards": marked_by(_rewards(own), own.reinforced.runs),
+        "gates": marked_by(shut_text(cbam, "spatial", listed=False) or "Not run.", cbam.runs),
     }
 
 
 def _rewards(network: NetworkComparison) -> str:
     runs = network.reinforced.runs
-    return f"{network.label}: {reward_parts(summarise_runs(runs))}" if runs else "Not run."
+    if not runs:
+        return "Not run."
+    return f"{trained_summary(r.record for r in runs)}: {reward_parts(summarise_runs(runs))}"
 
 
 def keep(view: Page, board: Sequence[Entry]) -> None:
@@ -115,13 +124,11 @@ def keep(view: Page, board: Sequence[Entry]) -> None:
     from myst_nb import glue
 
     plan = describe(NETWORK)
-    runs = view.comparison.runs
-    origin = runs[0].origin if runs else "computed"
     entries = {entry.statement.id: entry for entry in board}
     kept: dict[str, Quoted] = {
         "schematic": picture(to_svg(figure.method(plan)), ALT),
         "tally": line(tally_sentence(board)),
-        **{n: line(str(Marked(said, origin))) for n, said in learned(view.comparison).items()},
+        **{name: line(str(said)) for name, said in learned(view.comparison).items()},
         **{name: line_of(entries[name], view.stored) for name in QUOTED},
     }
     for name, what in kept.items():

@@ -7,8 +7,8 @@ from book.companion.claims.measured import Measured
 from book.companion.claims.sources import Scale
 from book.companion.claims.statements import Part, Statement, statements
 from book.companion.pages.page import Page
-from book.companion.papers.dreal import TABLE_1
 from book.companion.text.differences import NOT_RUN, brief_text, effect_text
+from book.companion.text.runs import trained_summary
 from book.companion.text.tables import signed
 
 ANSWERS = {True: "as the paper says", False: "not as the paper says", None: "open"}
@@ -18,14 +18,22 @@ def brief(observed: Observed) -> str:
     """What runs say of a statement, for a cell of a table or a line."""
     statement = observed.statement
     named = [(statement.parts[n], n, found) for n, found in observed.parts.items() if found]
-    listed = ", ".join(_brief_part(name, found, part) for part, name, found in named)
+    counts = sorted({found.seeds for _, _, found in named})
+    listed = ", ".join(
+        _brief_part(name, found, part) + ("" if len(counts) == 1 else f" (n = {found.seeds})")
+        for part, name, found in named
+    )
+    in_all = len(counts) == 1 or statement.tally
     texts = [_tally(observed.parts) if statement.tally else listed]
     for name, found in observed.beside.items():
         if found and statement.beside[name].brief:
             texts.append(_brief_part(name, found, statement.beside[name]))
     if not observed.runs:
         return "; ".join(f"{n} {found.note}" if named[1:] else found.note for _, n, found in named)
-    return f"{'; '.join(texts)}, n = {observed.seeds}"
+    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    said = "; ".join(texts) + (f", n = {n}" if in_all else "")
+    trained = trained_summary(run.record for run in observed.runs)
+    return f"{trained}: {said}" if trained else said
 
 
 def _tally(parts: Mapping[str, Measured | None]) -> str:
@@ -55,9 +63,8 @@ def full(observed: Observed) -> str:
     if observed.same_settings is not None:
         same = "the same in all" if observed.same_settings else "not the same"
         texts.append(f"settings of the method {same}")
-    stand_in = statement.network and observed.network != statement.network
-    head = f"{TABLE_1[observed.network].label}: " if stand_in else ""
-    return f"{head}{'; '.join(texts)}."
+    trained = trained_summary(run.record for run in observed.runs)
+    return f"{trained + ': ' if trained else ''}{'; '.join(texts)}."
 
 
 def _full_part(name: str, found: Measured | None, part: Part) -> str:

@@ -31,6 +31,7 @@ from dreal_lib.comparison.rows import (
     ScaleComparison,
     row_of,
     split,
+    threads_of,
 )
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.records import StoredRecord, scale_name
@@ -118,6 +119,7 @@ def of_rows(
         return None
     values = [(sign, row.values(metric)) for sign, row in found]
     seeds = set.intersection(*(set(of_row) for _, of_row in values))
+    seeds -= _of_different_threads([row for _, row in found])
     sums = {s: fixed + sum(sign * of_row[s] for sign, of_row in values) for s in sorted(seeds)}
     runs = tuple(run for _, row in found for run in row.runs)
     return _measured(paired_difference(dict.fromkeys(sums, 0.0), sums), runs, unit=" points")
@@ -128,6 +130,14 @@ def _comparable(rows: list[Row]) -> bool:
     if not all(row.runs for row in rows):
         return False
     return len({(r.runs[0].origin, r.runs[0].record.data.fingerprint) for r in rows}) == 1
+
+
+def _of_different_threads(rows: list[Row]) -> set[int]:
+    """Seeds whose runs are no pair, as they were made with different numbers of threads."""
+    used: dict[int, set] = {}
+    for run in (run for row in rows for run in row.runs):
+        used.setdefault(run.record.seed, set()).add(threads_of(run.record))
+    return {seed for seed, threads in used.items() if len(threads) > 1}
 
 
 def _measured(difference: Difference | None, runs: tuple, **how) -> Measured | None:
@@ -199,6 +209,7 @@ def of_stages(scale: Scale, *, network: str, column: str) -> Measured | None:
 # What may be true of a module in one run; a number that is undefined (NaN) makes it false.
 OF_MODULES: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
     "follows": lambda found, limit: found["follows"] >= limit,
+    "tells images apart": lambda found, limit: found["correlation"] >= limit,
     "reward rises": lambda found, _: found["last_reward"] > found["first_reward"],
     "critique rises": lambda found, _: found["last_critique"] > found["first_critique"],
 }

@@ -86,6 +86,8 @@ class Statement(BaseModel):
         tally: Whether the short result counts its parts instead of listing them.
         decides: The measure, in words.
         tolerance: How close is close enough, and where that comes from.
+        fixed: Of what training decides: whether the criterion was fixed before or after the first
+            of its runs was on record, and by which commit.
         recipes: Rows that would decide at the paper's scale, each with three seeds.
         variants: Of profile `paper`, for data sets other than its own.
         seen: The page with more.
@@ -114,6 +116,7 @@ class Statement(BaseModel):
     tally: bool = False
     decides: str
     tolerance: str
+    fixed: str = Field("", pattern=r"^((before|after) [0-9a-f]{7})?$")
     recipes: tuple[str, ...] = ()
     variants: tuple[str | None, ...] = (None,)
     seen: str

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from book.companion.critics.curves import SATURATED_SHARE, SILENT_WITHIN, summarise_runs
-from book.companion.papers import dreal
 from book.companion.papers.names import blocks_of_stages, paper_block_name, stage_name
+from book.companion.text.runs import trained_name
 from book.companion.text.tables import counted, defined, seeds_text
 from dreal_lib.records import StoredRecord
 
@@ -130,10 +130,9 @@ def silence_of_runs(runs: Iterable[StoredRecord]) -> str:
 
 
 def _by_network(runs: Iterable[StoredRecord]) -> dict[str, list[StoredRecord]]:
-    """The runs with critics by the paper's name of the network; a baseline is passed over."""
+    """The runs with critics by what was trained; a baseline is passed over."""
     groups: dict[str, list[StoredRecord]] = {}
     for run in runs:
         if run.record.method == "reinforced":
-            row = dreal.TABLE_1.get(run.record.network)
-            groups.setdefault(row.label if row else run.record.network, []).append(run)
+            groups.setdefault(trained_name(run.record), []).append(run)
     return groups

@@ -135,6 +135,15 @@ PAGES: dict[str, Specification] = {
             variants={"desktop": "omniglot"},
         ),
         Specification("scoreboard", rows=("table_*/*", "ablations/*")),
+        Specification(
+            "reruns",
+            {"results": "recorded", "benchmarks_root": ""},
+            beside=("*/*",),
+            made_from="the records of this machine and the committed ones, and "
+            "`book/benchmarks/threads.json` of `tests/benchmarks/threads.py`, by "
+            "`book/companion/results/reruns.py`",
+            files=("book/benchmarks/threads.json",),
+        ),
     )
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
 from book.companion.text.runs import machine_text
-from book.companion.text.tables import Marked, Table
+from book.companion.text.tables import Marked, Table, counted
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -34,7 +34,8 @@ def footer_markdown(
         f"- Paper: {spec.paper}",
     ]
     if not spec.rows:
-        lines.append(f"- Made from: {spec.made_from}; no training run enters this page")
+        alone = "" if spec.beside else "; no training run enters this page"
+        lines.append(f"- Made from: {spec.made_from}{alone}")
         return "\n".join(lines)
     left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
     if not runs:
@@ -44,7 +45,7 @@ def footer_markdown(
         f"- Records: {_counted(runs)}",
         f"- Data: {_each(_data(r) for r in records)}",
         f"- Commit: {_each(_commit(r) for r in records)}",
-        f"- Hardware: {_each(machine_text(r.hardware) for r in records)}",
+        f"- Hardware: {_each(_hardware(r) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
         f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
         "include other load on the machine; compare the benchmarks, not these.",
@@ -114,6 +115,12 @@ def _commit(record: Record) -> str:
         return "none (not run in a clone)"
     state = {True: "clean", False: "and code besides it", None: "state unknown"}
     return f"`{record.git.commit[:12]}` ({state[record.git.clean]})"
+
+
+def _hardware(record: Record) -> str:
+    known = record.threads
+    threads = counted(known, "thread") if known else "threads not kept"
+    return f"{machine_text(record.hardware)}, {threads}"
 
 
 def _software(record: Record) -> str:

@@ -25,6 +25,7 @@ from book.companion.pages.catalogue import (
 from book.companion.pages.footer import footer_markdown
 from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
+from book.companion.text.differences import unpaired_sentences
 from book.companion.text.runs import missing_runs, runs_sentence
 from book.companion.text.tables import Origin, Table, ranges_text
 from dreal_lib.comparison.rows import Row, compare_scale, scales_of, split
@@ -50,12 +51,38 @@ def start(
     """
     spec = specification_of(name)
     parameters = check_parameters(name, _parameters_of(namespace))
-    recipes = spec.read(parameters.network)
-    runs = find_runs(parameters, recipes) if recipes else []
-    page = Page(spec, parameters, tuple(runs), compare)
-    if recipes:
-        _ = page.comparison  # refuses seeds that are not alike before anything is shown
+    if not spec.rows:
+        return Page(spec, parameters, (), compare)
+    page = _with_runs(spec, parameters, compare)
+    if parameters.results == "rerun" and all(run.origin == "recorded" for run in page.runs):
+        own = {"network": parameters.network} if spec.about_one_network else {}
+        page = _with_runs(spec, check_parameters(name, own), compare)
+        _markdown(not_run_again(parameters, page.parameters))
     return page
+
+
+def _with_runs(
+    spec: Specification, parameters: Parameters, compare: Callable[..., Any] | None
+) -> "Page":
+    runs = find_runs(parameters, spec.read(parameters.network))
+    page = Page(spec, parameters, tuple(runs), compare)
+    _ = page.comparison  # refuses seeds that are not alike before anything is shown
+    return page
+
+
+def not_run_again(asked: Parameters, shown: Parameters) -> str:
+    """The banner of a page that shows the committed records, as no run of its own was made.
+
+    Args:
+        asked: What it was given.
+        shown: What it shows in place of it.
+    """
+    every = ", every set" if shown.every_variant else ""
+    return (
+        f":::{{note}}\nNot run again: of what this page shows there is no run of this machine at "
+        f"scale {asked.scale}. It shows the committed records (●), at scale {shown.scale}{every}."
+        "\n:::"
+    )
 
 
 def _parameters_of(namespace: Mapping[str, object]) -> dict[str, object]:
@@ -222,7 +249,10 @@ class Page:
             _markdown("\n".join(said) or "No such run is on record: nothing can be said.")
 
     def missing(self) -> None:
-        """Say which runs this page lacks, with the commands that make them; else nothing."""
+        """Say which runs this page lacks, with the commands that make them, and what is no pair.
+
+        Without either, nothing.
+        """
         data_root = str(self.parameters.data_root or "DATA")
         shown = {row.recipe for row in self.rows}
         commands = [
@@ -230,6 +260,9 @@ class Page:
             for part in self.comparison.parts
             for command in missing_runs(part, self.parameters.seeds, data_root, shown)
         ]
+        pairs = [pair for part in self.comparison.parts for pair in part.networks]
+        if unpaired := unpaired_sentences(pairs):
+            self.say(unpaired)
         if commands:
             _markdown(
                 f"Not run at scale {self.parameters.scale}; each command makes one run "

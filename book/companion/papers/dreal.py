@@ -103,6 +103,9 @@ TABLE_2_COMPARED = tuple(
     )
 )
 
+# "dedicatedly designed backbone networks [24] or ... higher-order attention forms [6,54]".
+SECTION_4_2_NAMED = ("HA-CNN", "MHN-6", "SONA")
+
 # Section 4.2's margins over "+ attention" (Rank-1 / mAP); its mAP margins contradict Table 2.
 SECTION_4_2_MARGINS = {
     "market": retrieval_of("1.4 / 0.7", "Section 4.2"),

@@ -74,7 +74,7 @@ def rows_of_page(page: str, network: str | None = None) -> list[str]:
     spec = specification_of(page)
     if not spec.rows:
         raise UserError(
-            f"no training run enters the page {page}; `make book` builds it with the rest, "
+            f"no run of its own enters the page {page}; `make book` builds it with the rest, "
             f"`dreal execute book/notebooks/{page}.py build/{page}.ipynb` makes it alone"
         )
     parameters = check_parameters(page, {} if network is None else {"network": network})

@@ -23,6 +23,7 @@ from dreal_lib.runtime.deadline import EX_TEMPFAIL, LONGEST_LEAD_SECONDS, VARIAB
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
 BOOK = Path("build/book/_build/html/index.html")
+RERUNS = "notebooks/reruns.html"  # the page that sets each run beside the record of its seed
 RECORDED, MADE_HERE = Path("book/records"), Path("build/records")
 
 
@@ -177,6 +178,7 @@ def _make_everything(batch: _Batch) -> int:
     status = batch.snakemake([])
     if status == 0:
         print(f"the book: {PROJECT_ROOT / BOOK}")
+        print(f"did you get what we got? {PROJECT_ROOT / BOOK.parent / RERUNS}")
     return status
 
 

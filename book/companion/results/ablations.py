@@ -22,6 +22,7 @@ from book.companion.text.differences import (
     marked,
     variation_cells,
 )
+from book.companion.text.runs import trained_summary
 from book.companion.text.tables import NOTHING, Table, defined
 from dreal_lib.comparison.paired import CONFIDENCE, summarise
 from dreal_lib.comparison.rows import NetworkComparison, Row
@@ -105,7 +106,7 @@ def change_table(comparison: VariationComparison) -> Table:
     for pair, change in zip(comparison.networks, known_changes(), strict=True):
         if pair.baseline.recipe not in shown:
             shown.add(pair.baseline.recipe)
-            name = f"default, {dreal.TABLE_1[pair.network].label}"
+            name = f"default, {_name_of(pair.baseline, pair.network)}"
             rows.append((marked(name, pair.baseline, comparison.scale), NOTHING, *_alone(pair)))
         head = marked(change.setting, pair.reinforced, comparison.scale)
         last, best, *rest = variation_cells(pair)
@@ -119,6 +120,11 @@ def change_table(comparison: VariationComparison) -> Table:
 def _alone(pair: NetworkComparison) -> tuple[str, ...]:
     row = pair.baseline
     return (*error_cells(row), NOTHING, NOTHING, NOTHING, str(len(row.seeds)), NOTHING)
+
+
+def _name_of(row: Row, network: str) -> str:
+    """What was trained for a row; its network as the paper calls it if it was not run."""
+    return trained_summary(run.record for run in row.runs) or dreal.TABLE_1[network].label
 
 
 def _same_seeds(pair: NetworkComparison) -> str:
@@ -194,7 +200,7 @@ def critic_table(comparison: VariationComparison, measures: Sequence[str]) -> Ta
     rows = []
     for row in comparison.rows:
         network = row.recipe.rpartition("/")[2].rpartition("_")[0]
-        label = labels.get(row.recipe) or f"default, {dreal.TABLE_1[network].label}"
+        label = labels.get(row.recipe) or f"default, {_name_of(row, network)}"
         cells = [NOT_RUN] * len(STAGES)
         if row.runs:
             means = last_epoch_by_stage(row).groupby("stage").mean()

@@ -7,7 +7,7 @@ baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparis
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from book.companion.text.runs import distinct, trained_network
+from book.companion.text.runs import distinct, trained_name
 from dreal_lib.comparison.rows import NetworkComparison, Row
 from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
 from dreal_lib.records import StoredRecord, scale_name
@@ -128,6 +128,16 @@ def against(pair: NetworkComparison) -> str:
     return LABELS[next(first for first, second in STEPS if second == pair.network)]
 
 
+def _fit(part: VariationComparison) -> str:
+    """How many training images end wrong: a network that has not learned its own says little."""
+    left = [
+        f"{LABELS[method].removeprefix('+ ')} {min(errors):.1f} to {max(errors):.1f} %"
+        for method, row in by_method(part).items()
+        if (errors := [run.history()["train_top1_error_pct"][-1] for run in row.runs])
+    ]
+    return f"Training images wrong in the last epoch, as they are augmented: {', '.join(left)}."
+
+
 def facts(comparison: SetsComparison) -> list[str]:
     """What each set's runs were made on."""
     said = []
@@ -138,12 +148,13 @@ def facts(comparison: SetsComparison) -> list[str]:
         records = [run.record for run in part.runs]
         data, settings = records[0].data, records[0].settings
         height, width = settings["image_size"]
-        networks = distinct(trained_network(record) for record in records)
+        networks = "; ".join(dict.fromkeys(map(trained_name, records)))
         cameras = f"{data.cameras} cameras" if data.cameras else "no cameras"
         said.append(
             f"{label_of(part)} (scale {part.scale}): {data.train_images:,} images of "
             f"{data.train_identities:,} identities for training; {data.query_images:,} queries and "
             f"{data.gallery_images:,} gallery images of other identities, {cameras}; {height} x "
-            f"{width} px; {distinct(str(r.last.epoch) for r in records)} epochs; {networks}."
+            f"{width} px; {distinct(str(r.last.epoch) for r in records)} epochs; {networks}. "
+            f"{_fit(part)}"
         )
     return said

@@ -14,8 +14,8 @@ from book.companion.text.differences import (
     marked,
     summary_text,
 )
-from book.companion.text.runs import scale_facts
-from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
+from book.companion.text.runs import pair_name, scale_facts
+from book.companion.text.tables import NOTHING, Cell, Marked, Table, marked_by, signed
 from dreal_lib.comparison.rows import (
     NetworkComparison,
     ScaleComparison,
@@ -67,7 +67,7 @@ def our_errors(comparison: ScaleComparison) -> Table:
         published = dreal.TABLE_1[network.network]
         own = (published.self_implemented, published.reinforced)
         for row, printed in zip((network.baseline, network.reinforced), own, strict=True):
-            name = network.label if row is network.baseline else REINFORCED
+            name = pair_name(network) if row is network.baseline else REINFORCED
             cells = [
                 summary_text(row.summary(metric, epoch))
                 for metric in ("top1_error_pct", "top5_error_pct")
@@ -105,8 +105,7 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
     for comparison in comparisons:
         for network in comparison.networks:
             pair = (network.baseline, network.reinforced)
-            run = next((row for row in pair if row.runs), None)
-            if run is None:
+            if not network.runs:
                 continue
             difference = network.difference("top1_error_pct")
             cells = (
@@ -114,8 +113,8 @@ def overview(comparisons: Sequence[ScaleComparison]) -> Table:
                 difference_text(difference),
                 interval_text(difference),
             )
-            head = marked(comparison.scale, run, comparison.scale)
-            rows.append((head, network.label, *cells, str(difference.n if difference else 0)))
+            head = marked_by(comparison.scale, network.runs, comparison.scale)
+            rows.append((head, pair_name(network), *cells, str(difference.n if difference else 0)))
     columns = ("Scale", "Network", "Baseline", "Reinforced", "Difference", "95 % interval", "Pairs")
     return Table.of(columns, rows, words=2)
 
@@ -137,15 +136,14 @@ def _printed_pair(errors: Errors) -> str:
 
 
 def _paired_label(network: NetworkComparison, scale: str) -> Cell:
-    if not network.pairable:
-        return network.label
-    return marked(network.label, network.baseline, scale)
+    name = pair_name(network)
+    return marked(name, network.baseline, scale) if network.pairable else name
 
 
 def mean_sentence(comparison: ScaleComparison) -> str:
     """The difference in top-1 error, averaged over the networks with the most pairs."""
     difference = comparison.difference("top1_error_pct")
-    averaged = ", ".join(network.label for network in comparison.averaged)
+    averaged = "; ".join(map(pair_name, comparison.averaged))
     if difference is None:
         return f"Scale {comparison.scale}: {NO_RUNS}"
     effect = effect_text(difference, " points", better="lower")

@@ -27,7 +27,7 @@ from book.companion.text.differences import (
 )
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.comparison.paired import Difference, clustered_difference
-from dreal_lib.comparison.rows import Epoch
+from dreal_lib.comparison.rows import Epoch, NetworkComparison
 from dreal_lib.comparison.variations import VariationComparison
 from dreal_lib.errors import UserError
 from dreal_lib.recipes.retrieval import RETRIEVAL
@@ -215,8 +215,19 @@ def sentences(comparison: SetsComparison) -> list[str]:
         if effects:
             said.append(
                 f"{label_of(part)}, {pair.label} against {against(pair)}: {'; '.join(effects)}."
+                f"{_lost(pair)}"
             )
     return said or [f"No pair of runs at scale {comparison.scale}: nothing can be said yet."]
+
+
+def _lost(pair: NetworkComparison) -> str:
+    """That a step itself loses here, if it is significantly worse in a score and better in none."""
+    verdicts = {SCORES[m]: d.verdict for m in JUDGED if (d := pair.difference(m)) is not None}
+    worse = [name for name, verdict in verdicts.items() if verdict == "lower"]
+    if not worse or "higher" in verdicts.values():
+        return ""
+    step = pair.label.removeprefix("+ ")
+    return f" {step.capitalize()} itself loses here, in {' and '.join(worse)}."
 
 
 def by_query(comparison: SetsComparison) -> Table:

@@ -4,7 +4,7 @@ A difference is significant where its 95 % interval leaves out zero (`dreal_lib.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from book.companion.text.tables import NOTHING, Cell, Marked, signed, spread_text
 from dreal_lib.comparison.paired import Difference, Summary
@@ -104,6 +104,16 @@ def lower_text(gains: Sequence[float], which: str, than: str) -> str:
 def by_seed_text(differences: Mapping[int, float]) -> str:
     """Each seed's difference, in the order of the seeds."""
     return ", ".join(signed(value) for _, value in sorted(differences.items())) or NOTHING
+
+
+def unpaired_sentences(pairs: Iterable[NetworkComparison]) -> list[str]:
+    """Why there is no difference where both rows were run: no number is left out unexplained."""
+    return [
+        f"No difference between {pair.baseline.recipe} and {pair.reinforced.recipe}: "
+        f"{pair.unpaired}."
+        for pair in pairs
+        if pair.unpaired
+    ]
 
 
 DIFFERENCE_COLUMNS = ("95 % interval", "n", "Pairs")

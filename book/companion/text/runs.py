@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
 from book.companion.text.tables import counted, seeds_text
-from dreal_lib.comparison.rows import ScaleComparison
+from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import Hardware
+
+THREADS = ("--threads", "1")  # with another number a seed ends otherwise
 
 
 def scale_caption(comparison: ScaleComparison) -> str:
@@ -23,8 +25,7 @@ def scale_caption(comparison: ScaleComparison) -> str:
 def scale_facts(comparison: ScaleComparison) -> str:
     """What the runs of one scale were made on: data, networks really trained, epochs."""
     records = [run.record for run in comparison.runs]
-    trained = {r.network: trained_network(r) for r in records}
-    names = ", ".join(f"{_label(network)} as {name}" for network, name in trained.items())
+    names = "; ".join(dict.fromkeys(map(trained_name, records)))
     return f"Scale {comparison.scale}: {_training_facts(records)}; trained: {names}."
 
 
@@ -40,10 +41,13 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
         return f"{label} was not run at scale {scale} yet."
     records = [run.record for run in runs]
     methods = " and ".join(dict.fromkeys(record.method for record in records))
-    trained = distinct(trained_network(record) for record in records)
+    origins = {r.record.method: r.origin for r in runs}
+    alike = len(set(origins.values())) == 1
+    by_method = ", ".join(f"{method} {origin}" for method, origin in origins.items())
     return (
-        f"Shown: {label}, trained as {trained}; scale {scale}: {_training_facts(records)}; "
-        f"{methods}; {seeds_text(r.seed for r in records)}; {runs[0].origin}."
+        f"Shown: {distinct(map(trained_name, records))}; scale {scale}: "
+        f"{_training_facts(records)}; {methods}; {seeds_text(r.seed for r in records)}; "
+        f"{runs[0].origin if alike else by_method}."
     )
 
 
@@ -61,15 +65,43 @@ def _training_facts(records: Sequence[Record]) -> str:
 
 
 def _label(network: str) -> str:
-    return dreal.TABLE_1[network].label if network in dreal.TABLE_1 else network
+    if network in dreal.TABLE_1:
+        return dreal.TABLE_1[network].label
+    prefix, _, depth = network.rpartition("resnet")
+    return f"{prefix.upper().replace('_', '-')}ResNet-{depth}"
 
 
 def trained_network(record: Record) -> str:
-    """The network that a run really trained, by its settings: "se_resnet14 of width 16"."""
+    """The network that a run really trained, by its settings: "SE-ResNet-14, width 16"."""
     prefix, _, depth = record.network.rpartition("resnet")
     trained = record.settings.get("depths", {}).get(depth, depth)
     width = record.settings.get("width")
-    return f"{prefix}resnet{trained}" + (f" of width {width}" if width else "")
+    name = _label(f"{prefix}resnet{trained}")
+    return f"{name}, width {width}" if width else name
+
+
+def trained_name(record: Record) -> str:
+    """What was trained, and for which row: "SE-ResNet-14, width 16 (row SE-ResNet-50)"."""
+    trained, row = trained_network(record), _label(record.network)
+    return row if trained == f"{row}, width 64" else f"{trained} (row {row})"
+
+
+def pair_name(pair: NetworkComparison) -> str:
+    """A network of a table: what was trained for it and its row; the row alone without a run."""
+    return distinct(trained_name(run.record) for run in pair.runs) or pair.label
+
+
+def trained_summary(records: Iterable[Record]) -> str:
+    """What was trained, in short where that is several networks; empty without records."""
+    found = list(records)
+    names = list(dict.fromkeys(map(trained_name, found)))
+    if len(names) < 2:
+        return "".join(names)
+    depths = {r.network.rpartition("resnet")[2]: trained_network(r) for r in found}
+    stand_ins = {row: name.partition(",")[0].rpartition("-")[2] for row, name in depths.items()}
+    told = ", ".join(f"{stand_ins[row]} for {row}" for row in sorted(stand_ins, key=int))
+    widths = distinct(str(record.settings.get("width")) for record in found)
+    return f"networks of {told.replace(' for', ' layers for', 1)}, width {widths}"
 
 
 def machine_text(hardware: Hardware) -> str:
@@ -82,10 +114,10 @@ def machine_text(hardware: Hardware) -> str:
 def train_command(
     recipe: str, profile: str, variant: str | None, seed: int, data_root: str = "DATA"
 ) -> str:
-    """The command that makes a record."""
+    """The command that makes a record, with the number of threads that `dreal reproduce` uses."""
     parts = ["dreal", "train", recipe, "--profile", profile]
     parts += ["--variant", variant] if variant else []
-    return shlex.join([*parts, "--seed", str(seed), "--data", data_root])
+    return shlex.join([*parts, "--seed", str(seed), *THREADS, "--data", data_root])
 
 
 def missing_runs(

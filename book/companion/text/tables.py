@@ -8,7 +8,7 @@ line explains the marks in use.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,14 +22,36 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True)
 class Marked:
-    """A text with an origin; `scale` tells recorded and re-run ones apart further."""
+    """A text with an origin; `scale` tells recorded and re-run ones apart further.
+
+    `also` is another origin, of a text whose numbers do not all come from one.
+    """
 
     text: str
     origin: Origin
     scale: str = ""
+    also: Origin | None = None
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        return (self.origin,) if self.also is None else (self.origin, self.also)
 
     def __str__(self) -> str:
-        return f"{self.text}\N{NO-BREAK SPACE}{MARKS[self.origin]}"
+        marks = "".join(MARKS[origin] for origin in self.origins)
+        return f"{self.text}\N{NO-BREAK SPACE}{marks}"
+
+
+class FromSomewhere(Protocol):
+    """What has an origin, such as a stored record."""
+
+    @property
+    def origin(self) -> Origin: ...
+
+
+def marked_by(text: str, runs: Iterable[FromSomewhere], scale: str = "") -> "Cell":
+    """A text with the marks of all runs that it rests on; unmarked without any."""
+    found = sorted({run.origin for run in runs}, key=list(MARKS).index)
+    return Marked(text, found[0], scale, *found[1:]) if found else text
 
 
 Cell = str | Marked
@@ -83,11 +105,12 @@ class Table:
     def legend(self) -> str:
         """One line that explains the marks used, e.g. "† published; ● recorded (smoke)"."""
         meanings = {
-            (cell.origin, cell.scale): f"{MARKS[cell.origin]} {cell.origin}"
+            (origin, cell.scale): f"{MARKS[origin]} {origin}"
             + (f" ({cell.scale})" if cell.scale else "")
             for row in (self.columns, *self.rows)
             for cell in row
             if isinstance(cell, Marked)
+            for origin in cell.origins
         }
         order = list(MARKS)
         keys = sorted(meanings, key=lambda key: (order.index(key[0]), key[1]))

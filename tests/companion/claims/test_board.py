@@ -9,9 +9,10 @@ import pytest
 from synthetic_board import BY_ID
 
 from book.companion.claims import board as scoreboard
+from book.companion.claims import multiplicity
 from book.companion.claims.counted import COUNTED
 from book.companion.claims.judged import printed_size
-from book.companion.claims.row_sums import terms_of
+from book.companion.claims.row_sums import printed_sum, terms_of
 from book.companion.claims.rules import RULES
 from book.companion.claims.sources import SOURCES
 from book.companion.claims.statements import (
@@ -54,7 +55,10 @@ def test_nothing_that_was_trained_is_decided_by_small_runs(board):
 def test_what_is_undecided_says_what_would_decide(board):
     for entry in board:
         assert bool(entry.wanted) == (entry.verdict == UNTRIED), entry.statement.id
-    assert "`dreal train ROW --profile paper --seed 0 --data DATA`" in scoreboard.how_to_decide()
+    assert (
+        "`dreal train ROW --profile paper --seed 0 --threads 1 --data DATA`"
+        in scoreboard.how_to_decide()
+    )
     wanted = {e.statement.id: e.wanted for e in board}
     assert wanted["se-resnet-101"] == (
         "`table_1/se_resnet101_baseline`, `table_1/se_resnet101_reinforced`"
@@ -101,6 +105,36 @@ def test_details_quote_decide_and_find(board):
     assert shown.endswith("\n:::")
 
 
+def test_the_scoreboard_says_how_many_intervals_it_holds_and_how_many_chance_would_bring(board):
+    trials = multiplicity.trials_of(board)
+    count, corrected = multiplicity.sentences(board)
+    beyond = sum(t.difference.low > 0 or t.difference.high < 0 for t in trials)
+    assert count.startswith(f"{len(trials)} different intervals of 95 %")
+    assert f"{beyond} leave out zero" in count
+    assert f"about {0.05 * len(trials):.1f} would by chance" in count
+    left = sum(p < 0.05 for p in multiplicity.after_holm(trials).values())
+    assert f"Corrected by Holm within each group, {left} of these" in corrected
+    assert 0 < left <= beyond < len(trials)
+    assert len({trial.name for trial in trials}) == len(trials)
+
+
+def test_who_is_beaten_are_the_methods_that_the_sentence_names():
+    """References 24, 6 and 54; ABD-Net, which is best in Rank-1, is not among them."""
+    named = {m.name: m for m in dreal.TABLE_2_COMPARED if m.name in dreal.SECTION_4_2_NAMED}
+    assert set(named) == {"HA-CNN", "MHN-6", "SONA"}
+    rows = "table_2/resnet50_reinforced - †table_2/named"
+    best = max(method.market.rank1.value for method in named.values())
+    assert best == 95.58
+    assert printed_sum(rows, "rank1_pct", "market1501") == pytest.approx(96.1 - best)
+
+
+def test_n_is_shown_for_each_part_where_parts_differ(board):
+    """Of gamma, 0.25 has three seeds and the others one."""
+    (entry,) = (e for e in board if e.statement.id == "gamma")
+    said = str(entry.result)
+    assert re.search(r"gamma 0\.25 [^,]*\(n = 3\), gamma 0\.5 [^,]*\(n = 1\)", said)
+
+
 # What is decided without training, by independent arithmetic
 
 
@@ -121,6 +155,10 @@ def test_details_quote_decide_and_find(board):
         ("deeper-top-5", UNCLEAR, "SE +0.390 with 50 layers, +0.372 with 101"),
         ("map-margins", CONTRADICTED, "Market +0.7 in the text, +3.7 by Table 2"),
         ("nearest-rival", UNCLEAR, "ABD-Net with 95.60, SONA has 95.58; mAP: SONA with 88.83\xa0"),
+        ("re-implemented", UNCLEAR, "CBAM-ResNet-101 +21.518 self impl., +21.51"),
+        ("operations-most", NOT_REPRODUCED, "truly CBAM-ResNet-50 by 0.00"),
+        ("duke-more-prominent", UNCLEAR, "mAP: +3.7 on Market-1501, +3.6 on DukeMTMC-reID"),
+        ("same-parts", UNCLEAR, "two chosen images of one person"),
         ("alternately", UNCLEAR, "(lines 10 to 12) in the same iteration"),
     ],
 )

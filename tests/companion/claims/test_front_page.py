@@ -7,6 +7,7 @@ from statistics import fmean
 import pandas as pd
 import pytest
 from synthetic_board import BY_ID
+from synthetic_records import write_run
 
 from book.companion.claims import board, front_page
 from book.companion.claims.front_page import QUOTED, line, line_of, picture
@@ -32,7 +33,8 @@ def test_the_front_page_quotes_what_the_scoreboard_keeps():
 def test_the_front_page_shows_every_scale_and_what_is_claimed():
     entry = board.Entry(BY_ID["se-resnet-50"], UNTRIED, "", "")
     text = str(line_of(entry, records.find_records(ROOT / "book/records")))
-    assert re.search(r"desktop\+two_cores: top-1 \+.*smoke: top-1 \N{MINUS SIGN}", text)
+    assert "two_cores: SE-ResNet-14, width 16 (row SE-ResNet-50): top-1 +" in text
+    assert re.search(r"smoke: .*top-1 \N{MINUS SIGN}", text)
     assert "(significantly worse)" in text
 
 
@@ -50,7 +52,9 @@ def test_what_was_learned_is_what_the_runs_hold():
     right = fmean(b["right_share"].mean() for b in last) - fmean(
         b["right_share"].mean() for b in first
     )
-    found = front_page.learned(scale.table_1)
+    marked = front_page.learned(scale.table_1)
+    assert {cell.origins for cell in marked.values()} == {("recorded",)}
+    found = {name: str(cell) for name, cell in marked.items()}
     rises, parts = (
         [float(text) for text in re.findall(r"\+\d\.\d\d", piece)]
         for piece in found["rewards"].split(" by accuracy")[0].split("(seeds")
@@ -80,6 +84,19 @@ def test_what_was_learned_is_what_the_runs_hold():
         silent += int((largest <= curves.SILENT_WITHIN).sum())
         total += len(largest)
     assert found["critics"].startswith(f"{silent} of {total} critics are silent")
+
+
+def test_what_was_learned_is_marked_by_its_own_runs(tmp_path):
+    """CBAM's runs are recorded, SE's made again; what is said of all has both marks."""
+    for method in ("baseline", "reinforced"):
+        write_run(tmp_path / "old", f"table_1/cbam_resnet50_{method}")
+        write_run(tmp_path / "new", f"table_1/se_resnet50_{method}")
+    stored = records.find_records(tmp_path / "old")
+    stored += records.find_records(tmp_path / "new", origin="re-run")
+    found = front_page.learned(Scale(stored, "smoke", None).table_1)
+    both = ("recorded", "re-run")
+    assert [found[n].origins for n in ("critics", "rewards")] == [both, ("re-run",)]
+    assert found["gain"].origins == both
 
 
 def test_without_runs_nothing_was_learned():

@@ -109,8 +109,8 @@ def test_a_sum_of_rows_in_print_by_hand():
     deeper = "table_1/se_resnet101_reinforced - table_1/se_resnet101_baseline"
     both = f"{deeper} - table_1/se_resnet50_reinforced + table_1/se_resnet50_baseline"
     assert printed_sum(both, "top1_error_pct") == pytest.approx(fell_more - fell)
-    ahead = "table_2/resnet50_reinforced - †table_2/compared"
-    assert printed_sum(ahead, "rank1_pct", "market1501") == pytest.approx(96.1 - 95.60)
+    ahead = "table_2/resnet50_reinforced - †table_2/named"
+    assert printed_sum(ahead, "rank1_pct", "market1501") == pytest.approx(96.1 - 95.58)
     assert terms_of("a - b + †c") == [(1, "a"), (-1, "b"), (1, "†c")]
 
 
@@ -133,13 +133,16 @@ def test_a_part_that_cannot_be_measured_is_refused():
         measure_part(scale, "rows", {"rows": "a"})
 
 
+SE = "SE-ResNet-14, width 16 (row SE-ResNet-50)"  # what made-up runs have trained
+
+
 def test_runs_at_the_papers_scale_decide(tmp_path):
     write_pairs(tmp_path, "se_resnet50", (0.44, 0.47, 0.48), (0.37, 0.40, 0.39))
     entry = judged(tmp_path, "se-resnet-50")
     assert entry.verdict == REPRODUCED
     assert (entry.scales, entry.wanted) == ("paper", "")
     assert len(entry.runs) == 6
-    assert str(entry.result).startswith("paper: top-1 \N{MINUS SIGN}0.46 ± 0.02")
+    assert str(entry.result).startswith(f"paper: {SE}: top-1 \N{MINUS SIGN}0.46 ± 0.02")
 
 
 def test_the_same_runs_elsewhere_decide_nothing(tmp_path):
@@ -162,7 +165,9 @@ def test_another_network_in_its_place_decides_nothing(tmp_path):
     found = observe(scale, BY_ID["se-resnet-50"], network="se_resnet101")
     assert found.holds
     assert not found.decides
-    assert render.full(found).startswith("SE-ResNet-101: top-1 \N{MINUS SIGN}0.76")
+    assert render.full(found).startswith(
+        "SE-ResNet-26, width 16 (row SE-ResNet-101): top-1 \N{MINUS SIGN}0.76"
+    )
 
 
 def test_one_seed_decides_nothing(tmp_path):
@@ -266,7 +271,7 @@ def test_other_scales_stand_in_only_where_the_own_has_no_run(tmp_path):
     write_pairs(tmp_path, "se_resnet50", (0.2, 0.3), profile="desktop", variant="two_cores")
     entry = judged(tmp_path, "se-resnet-50", *scales)
     assert entry.scales == "desktop+two_cores"
-    assert ":" not in str(entry.result)
+    assert str(entry.result).startswith(f"{SE}: top-1")
 
 
 def test_retrieval_on_the_papers_set_decides(tmp_path):

@@ -151,6 +151,9 @@ def test_a_critic_is_silent_if_it_ends_within_a_hundredth_of_zero_for_all_it_jud
     assert found == {(0, "layer1", "channel"): True, (0, "layer1", "spatial"): False}
 
 
+SE = "SE-ResNet-14, width 16 (row SE-ResNet-50)"  # what made-up runs have trained
+
+
 def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
     """The made-up critic of layer1.0 answers 0, and no other."""
     for seed in (0, 1):
@@ -162,7 +165,7 @@ def test_silent_critics_of_runs_are_counted_network_by_network(tmp_path):
     said = silence_of_runs(runs)
     # Of SE four stages twice, of CBAM two stages with two critics each.
     assert said.startswith("4 of 12 critics are silent")
-    assert said.endswith(": CBAM-ResNet-50 2 of 4, SE-ResNet-50 2 of 8.")
+    assert said.endswith(f": CBAM-ResNet-14, width 16 (row CBAM-ResNet-50) 2 of 4, {SE} 2 of 8.")
     assert silence_of_runs([]) == recurrence_of_runs([]) == ""
 
 
@@ -180,7 +183,7 @@ def test_which_networks_test_the_recurrence(tmp_path):
     write_run(tmp_path, "table_1/srm_resnet50_reinforced", maps=("layer1.0", "layer2.0"))
     write_run(tmp_path, "table_1/cbam_resnet50_baseline", maps=("layer1.0",))
     said = recurrence_of_runs(find_records(tmp_path))
-    assert said.endswith("(Eq. 2): SE-ResNet-50 2, SRM-ResNet-50 1.")
+    assert said.endswith(f"(Eq. 2): {SE} 2, {SE.replace('SE-', 'SRM-')} 1.")
 
 
 def test_maps_stand_in_the_order_of_depth_and_runs_by_seed():

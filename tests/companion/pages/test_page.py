@@ -1,6 +1,7 @@
 """Pages: parameters refused in one line, runs found and labelled, nothing silently empty."""
 
 import types
+from functools import partial
 
 import jupytext
 import nbformat
@@ -136,6 +137,26 @@ def test_rerun_results_replace_whole_rows(tmp_path):
     ]
 
 
+def test_a_page_that_was_not_rerun_shows_the_records_and_says_so(tmp_path, shown, monkeypatch):
+    for folder, profile, variant in (
+        ("book", "desktop", "two_cores"), ("book", "smoke", None), ("build", "smoke", None)
+    ):  # fmt: skip
+        recipe = REINFORCED if folder == "book" else "table_1/srm_resnet50_reinforced"
+        write_run(tmp_path / folder / "records", recipe, profile=profile, variant=variant)
+    monkeypatch.setattr(page, "find_runs", partial(find_runs, root=tmp_path))
+    view = page.start("fig_6", {"results": "rerun", "profile": "smoke", "variant": "none"})
+    assert (view.parameters.scale, view.origin) == ("desktop+two_cores", "recorded")
+    assert "Not run again" in texts(shown)
+    assert "at scale smoke. It shows the committed records (●), at scale desktop+two_cores" in (
+        texts(shown)
+    )
+    shown.clear()
+    write_run(tmp_path / "build" / "records", REINFORCED)
+    view = page.start("fig_6", {"results": "rerun", "profile": "smoke", "variant": "none"})
+    assert (view.parameters.scale, view.origin) == ("smoke", "re-run")
+    assert not shown
+
+
 def test_seeds_are_those_of_the_pages_own_scale(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / "book/records", BASELINE, seed=seed)
@@ -177,7 +198,10 @@ def test_where_there_is_no_run_the_page_says_how_to_make_one(
     given = {"profile": "smoke", "records_root": str(tmp_path)}
     said = run_page("fig_6", seeds="[0, 2]", data_root=str(tmp_path), **given)
     for seed in (0, 2):
-        assert f"dreal train {REINFORCED} --profile smoke --seed {seed} --data {tmp_path}\n" in said
+        command = (
+            f"dreal train {REINFORCED} --profile smoke --seed {seed} --threads 1 --data {tmp_path}"
+        )
+        assert f"{command}\n" in said
     assert "baseline" not in said
     assert "SE-ResNet-50 was not run at scale smoke yet." in said
     assert "Records: none at scale smoke" in said
@@ -206,7 +230,7 @@ def test_other_scales_are_shown_apart(tmp_path):
 
 def test_the_footer_says_how_the_page_was_made(tmp_path, shown):
     write_run(tmp_path, REINFORCED, seed=0, wall_seconds=61.5)
-    write_run(tmp_path, REINFORCED, seed=1, git={"commit": None, "clean": None})
+    write_run(tmp_path, REINFORCED, seed=1, git={"commit": None, "clean": None}, threads=2)
     write_run(tmp_path, REINFORCED, seed=2, complete=False)
     view_of(tmp_path).footer()
     said = texts(shown)
@@ -214,7 +238,7 @@ def test_the_footer_says_how_the_page_was_made(tmp_path, shown):
     assert f"2 recorded in `{tmp_path}/smoke`" in said
     assert "made-up, 10 classes, 400 + 100 images, fingerprint `ffffffffffff`" in said
     assert "`c0ffeec0ffee` (clean); none (not run in a clone)" in said
-    assert "Test CPU, 2 cores" in said
+    assert "Test CPU, 2 cores, threads not kept; Test CPU, 2 cores, 2 threads" in said
     assert "2 min 03 s in all" in said
     assert "stopped early" in said
     assert "seed2.json" in said

@@ -31,7 +31,7 @@ def test_other_pages():
 
 def test_every_page_is_a_name_or_is_refused():
     without = {page for page in PAGES if not PAGES[page].rows}
-    assert without == {"fig_1", "cost"}
+    assert without == {"fig_1", "cost", "reruns"}
     for page in PAGES:
         if page in without:
             with pytest.raises(UserError, match=f"enters the page {page}; `make book`.*{page}.py"):

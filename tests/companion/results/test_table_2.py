@@ -134,6 +134,19 @@ def test_sentences_say_what_the_rule_allows(tmp_path):
     ]
 
 
+def test_a_step_that_loses_is_said_to_lose(tmp_path):
+    three_rows(tmp_path, (-10.0, -11.0, -12.0))
+    attention, reinforced = table_2.sentences(compared(tmp_path))
+    assert attention.endswith("Attention itself loses here, in Rank-1 and mAP (step sum).")
+    assert "loses" not in reinforced
+
+
+def test_the_training_error_left_is_told(tmp_path):
+    write_retrieval(tmp_path, "baseline")
+    (said,) = retrieval_rows.facts(compared(tmp_path))
+    assert "wrong in the last epoch, as they are augmented: baseline 1.0 to 1.0 %." in said
+
+
 def test_one_seed_allows_no_claim(tmp_path):
     write_retrieval(tmp_path, "attention", rank1=40.0)
     write_retrieval(tmp_path, "reinforced", rank1=90.0)
@@ -145,18 +158,30 @@ def test_every_data_set_of_the_profile_has_rows(tmp_path):
     for variant in ("omniglot", "two_cores", "custom-12", None):
         write_retrieval(tmp_path, "baseline", profile="desktop", variant=variant)
     parts = compared(tmp_path, "desktop").parts
-    assert [part.variant for part in parts] == ["omniglot", "grocery", None, "two_cores"]
+    assert [part.variant for part in parts] == [
+        "omniglot_long",
+        "omniglot",
+        "grocery",
+        None,
+        "two_cores",
+    ]
     labels = [retrieval_rows.label_of(part) for part in parts]
-    assert labels == ["Omniglot", "Grocery Store", "made-up", "made-up"]
+    assert labels == [
+        "Omniglot, 1,920 steps",
+        "Omniglot, 270 steps",
+        "Grocery Store",
+        "made-up",
+        "made-up",
+    ]
     one = compared(tmp_path, "desktop", "omniglot", every=False)
     assert [run.record.variant for run in one.runs] == ["omniglot"]
     commands = [command for part in parts for command in missing_runs(part, None, "D")]
     assert sum("--variant grocery " in command for command in commands) == 3
     assert (
         "dreal train table_2/resnet50_attention --profile desktop --variant omniglot --seed 0 "
-        "--data D"
+        "--threads 1 --data D"
     ) in commands
-    assert not any("baseline" in c and "omniglot" in c for c in commands)
+    assert not any("baseline" in c and "omniglot " in c for c in commands)
 
 
 def test_rows_that_differ_in_more_are_refused(tmp_path):
@@ -225,7 +250,7 @@ def test_parameters_of_the_pages():
 
 def test_the_page_without_a_run_says_how_to_make_each(tmp_path, run_page):
     said = run_page("table_2", records_root=str(tmp_path))
-    assert said.count("dreal train table_2/") == 6
+    assert said.count("dreal train table_2/") == 9
     assert "nothing can be said yet" in said
     assert "Records: none at scale desktop" in said
 

@@ -130,7 +130,7 @@ def test_the_page_without_a_run_says_how_to_make_each(
 ):
     said = run_page("table_3", profile=profile, variant=variant, records_root=str(tmp_path))
     for recipe in (NONE, *ALONE.values(), ALL):
-        assert said.count(f"dreal train {recipe} {options} --seed 0 --data DATA") == 1
+        assert said.count(f"dreal train {recipe} {options} --seed 0 --threads 1 --data DATA") == 1
     assert said.count("not\N{NO-BREAK SPACE}run |") == 12
 
 
