@@ -53,7 +53,7 @@ view.figure(
     figures.spatial_means,
     shown,
     caption="Mean spatial map of each block, less its own level; below each its level and range. "
-    "No colour: all places alike; the level below tells whether the gate is shut. "
+    "No colour: all places alike; the level below tells how far the gate is open. "
     "{data.attention.images:,} validation images, seed {data.seed}, baseline above reinforced, one "
     "scale of colour.",
     alt="Mean spatial map of each block as a heat map, baseline above reinforced.",

@@ -51,8 +51,8 @@ class Level:
 RULE = (
     f"A map counts as shut if its mean and each entry's mean over the images are at most "
     f"{BOUNDS[0]}, as open if they are at least {BOUNDS[1]}, and if it varies by a standard "
-    f"deviation of at most {DEVIATION} over entries and images. The rule was written after these "
-    "runs had been seen."
+    f"deviation of at most {DEVIATION} over entries and images; below stand mean ± that deviation. "
+    "The rule was written after these runs had been seen."
 )
 
 

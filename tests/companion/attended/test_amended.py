@@ -14,7 +14,10 @@ from dreal_lib import records
 from dreal_lib.data.identities import open_identity_set
 from dreal_lib.diagnosis.map_scores import area, energy, pointing
 from dreal_lib.errors import UserError
+from dreal_lib.runtime.environment import PROJECT_ROOT
 from dreal_lib.tasks.retrieval import identity_facts
+
+RECORDS = PROJECT_ROOT / "book" / "records"
 
 HOW = {"layer": "layer4[-1]", "method": "gradcam", "threshold": 0.5, "steps": 2, "image_size": 48}
 MAPS = np.random.default_rng(0).random((5, 3, 3)).astype(np.float16)
@@ -104,7 +107,7 @@ def test_queries_get_their_identities_from_the_set_alone(tmp_path):
 
 def test_recorded_scores_are_those_of_their_cells():
     """Pointing and energy of the committed smoke runs, from cells and boxes, but for corners."""
-    for run in records.find_records("book/records", profile="smoke", recipes=["table_1/*"]):
+    for run in records.find_records(RECORDS, profile="smoke", recipes=["table_1/*"]):
         found = run.figure_data()
         maps = found["cam/maps"].astype(np.float32)
         weights = np.stack([np.interp(range(48), (0, 16, 32), unit) for unit in np.eye(3)], axis=1)

@@ -7,6 +7,9 @@ from synthetic_records import write_run
 from book.companion.attention_maps import shut
 from book.companion.results import table_1
 from dreal_lib import records
+from dreal_lib.runtime.environment import PROJECT_ROOT
+
+RECORDS = PROJECT_ROOT / "book" / "records"
 
 
 def write(root, method, seed, levels):
@@ -86,7 +89,7 @@ def test_networks_whose_maps_act_are_not_spoken_of(tmp_path):
 def test_two_of_the_recorded_maps_of_low_mean_vary():
     """Of CBAM-ResNet-50's five spatial maps of mean below 0.05, three are the same throughout."""
     found = records.find_records(
-        "book/records", profile="desktop", variant="two_cores", recipes=["table_1/cbam_resnet50*"]
+        RECORDS, profile="desktop", variant="two_cores", recipes=["table_1/cbam_resnet50*"]
     )
     levels = [one for run in found for one in shut.map_levels(run, "spatial").values()]
     low = [one for one in levels if one.beyond]
