@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
+from book.companion.text.foreign import block, code, plain
 from book.companion.text.runs import machine_text
 from book.companion.text.tables import Marked, Table
 from dreal_lib.records import Record, StoredRecord
@@ -30,13 +31,13 @@ def footer_markdown(
         stopped: Runs left out because they were stopped early.
     """
     lines = [
-        f"- Made by: `{page_command(spec, parameters)}`",
+        f"- Made by: {code(page_command(spec, parameters))}",
         f"- Paper: {spec.paper}",
     ]
     if not spec.rows:
         lines.append(f"- Made from: {spec.made_from}; no training run enters this page")
         return "\n".join(lines)
-    left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
+    left_out = [f"- Left out, as it was stopped early: {code(_shown(run.path))}" for run in stopped]
     if not runs:
         return "\n".join([*lines, f"- Records: none at scale {parameters.scale}", *left_out])
     records = [run.record for run in runs]
@@ -44,14 +45,14 @@ def footer_markdown(
         f"- Records: {_counted(runs)}",
         f"- Data: {_each(_data(r) for r in records)}",
         f"- Commit: {_each(_commit(r) for r in records)}",
-        f"- Hardware: {_each(machine_text(r.hardware) for r in records)}",
+        f"- Hardware: {_each(plain(machine_text(r.hardware)) for r in records)}",
         f"- Software: {_each(_software(r) for r in records)}",
         f"- Training time: {duration(sum(r.wall_seconds for r in records))} in all. Times "
         "include other load on the machine; compare the benchmarks, not these.",
     ]
     lines += left_out
-    commands = "\n".join(dict.fromkeys(r.command for r in records))
-    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
+    commands = block(dict.fromkeys(r.command for r in records))
+    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n{commands}"
 
 
 def page_command(spec: Specification, parameters: Parameters) -> str:
@@ -101,12 +102,12 @@ def _counted(runs: Sequence[StoredRecord]) -> str:
         scale_folder = run.path.parents[run.record.recipe.count("/") + 1]
         key = (run.origin, _shown(scale_folder))
         folders[key] = folders.get(key, 0) + 1
-    return ", ".join(f"{n} {origin} in `{folder}`" for (origin, folder), n in folders.items())
+    return ", ".join(f"{n} {origin} in {code(folder)}" for (origin, folder), n in folders.items())
 
 
 def _data(record: Record) -> str:
     data = record.data
-    return f"{data.name}, {data.text}, fingerprint `{data.fingerprint[:12]}`"
+    return f"{plain(data.name)}, {data.text}, fingerprint `{data.fingerprint[:12]}`"
 
 
 def _commit(record: Record) -> str:
@@ -118,7 +119,9 @@ def _commit(record: Record) -> str:
 
 def _software(record: Record) -> str:
     named = ("python", "torch", "torchvision")
-    return ", ".join(f"{name} {record.versions[name]}" for name in named if name in record.versions)
+    return ", ".join(
+        f"{name} {plain(record.versions[name])}" for name in named if name in record.versions
+    )
 
 
 def _each(texts: Iterable[str]) -> str:
