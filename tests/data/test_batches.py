@@ -2,8 +2,6 @@
 
 import math
 import multiprocessing
-import os
-import signal
 import warnings
 
 import numpy as np
@@ -302,20 +300,3 @@ def test_on_a_gpu_decoded_images_lie_there_and_a_step_copies_next_to_nothing(
     assert images.device.type == labels.device.type == "cuda"
     assert images.shape == (4, 3, 16, 16)
     assert copies.count == (split == "train")  # the crops, from pinned memory
-
-
-class Killed(torch.utils.data.Dataset):
-    """Kills the process that reads from it, as the kernel does for want of memory."""
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_lost_worker_is_one_line_with_the_remedy():
-    loader = torch.utils.data.DataLoader(Killed(), num_workers=1)
-    with pytest.raises(UserError, match=r"was lost .*--workers 0") as caught:
-        list(batches.one_line_errors(loader))
-    assert "\n" not in str(caught.value)
