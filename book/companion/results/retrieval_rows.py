@@ -132,11 +132,15 @@ def against(pair: NetworkComparison) -> str:
 def _fit(part: VariationComparison) -> str:
     """How many training images end wrong: a network that has not learned its own says little."""
     left = [
-        f"{LABELS[method].removeprefix('+ ')} {min(errors):.1f} to {max(errors):.1f} %"
+        f"{LABELS[method].removeprefix('+ ')} {_range(errors)} %"
         for method, row in by_method(part).items()
         if (errors := [run.history()["train_top1_error_pct"][-1] for run in row.runs])
     ]
     return f"Training images wrong in the last epoch, as they are augmented: {', '.join(left)}."
+
+
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{value:.1f}" for value in (min(values), max(values))))
 
 
 def facts(comparison: SetsComparison) -> list[str]:

@@ -144,7 +144,7 @@ def test_a_step_that_loses_is_said_to_lose(tmp_path):
 def test_the_training_error_left_is_told(tmp_path):
     write_retrieval(tmp_path, "baseline")
     (said,) = retrieval_rows.facts(compared(tmp_path))
-    assert "wrong in the last epoch, as they are augmented: baseline 1.0 to 1.0 %." in said
+    assert "wrong in the last epoch, as they are augmented: baseline 1.0 %." in said
 
 
 def test_one_seed_allows_no_claim(tmp_path):
