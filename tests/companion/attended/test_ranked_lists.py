@@ -158,7 +158,7 @@ def test_energy_over_seeds(tmp_path):
     assert [row[1] for row in table.rows] == ["0", "1", "2", "all"]
     # mean 0.11, spread 0.01, half 4.302653 * 0.01 / sqrt(3) = 0.0248
     assert table.rows[3][4:6] == ("+0.110", "+0.085 to +0.135")
-    said = mask_energy.energy_sentences(compared(tmp_path))[1]
+    said = mask_energy.energy_sentences(compared(tmp_path))[-1]
     assert "+0.110 ± 0.010 (95 % interval +0.085 to +0.135, n = 3), significantly better" in said
 
 
