@@ -39,7 +39,7 @@ def write_bytes_atomic(path: Path | str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def refuse_unwritable(folder: Path | str) -> None:
+def require_writable(folder: Path | str) -> None:
     """Tries a folder before work goes into what shall be written there; leaves nothing.
 
     Of one that is still to be made, the folder is tried that it will be made in.

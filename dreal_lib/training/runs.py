@@ -16,7 +16,7 @@ from dreal_lib.recipes.own_data import with_own_data
 from dreal_lib.recipes.sets import is_own_data
 from dreal_lib.recipes.task_facts import DataFacts
 from dreal_lib.runtime import distributed
-from dreal_lib.runtime.atomic import refuse_unwritable
+from dreal_lib.runtime.atomic import require_writable
 from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.runtime.environment import build_folder, environment_facts
 from dreal_lib.tasks.task import Task, TaskData, open_data, open_task
@@ -114,7 +114,7 @@ def run(
     device = device or choose_device()
     if not distributed.rank():
         for place in (folder or build_folder(), records_root):
-            refuse_unwritable(place)
+            require_writable(place)
     environment = environment_facts(device, world_size=distributed.world_size())
     command = command_of(recipe, seed, repeatable, sync_bn, decode, environment.threads)
     origin = Origin(command, environment)

@@ -24,7 +24,7 @@ from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes import FIRST_TASK, ClassificationRecipe, Recipe, task_facts
 from dreal_lib.recipes.task_facts import DataFacts
-from dreal_lib.runtime.atomic import refuse_unwritable, write_bytes_atomic, write_text_atomic
+from dreal_lib.runtime.atomic import require_writable, write_bytes_atomic, write_text_atomic
 from dreal_lib.runtime.modes import autocast
 from dreal_lib.tasks.task import open_data, open_task
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights
@@ -142,7 +142,7 @@ def export_classifier(path: Path, out: Path, program: bool = False) -> list[Path
     Raises:
         UserError: As `open_classifier`, or `out` cannot be written to.
     """
-    refuse_unwritable(out)
+    require_writable(out)
     made = open_classifier(path)
     recipe = made.recipe
     config = {
