@@ -15,7 +15,8 @@ from pathlib import Path
 from book.companion.reproduction.backlog import rows_of, tasks_of
 from book.companion.reproduction.dependencies import files_of_a_page, files_of_a_run, files_reached, rows_of_records
 from book.companion.pages.catalogue import PAGES
-from book.companion.reproduction.planned_runs import PlannedRuns
+from book.companion.reproduction.own_images import placed_variant
+from book.companion.reproduction.planned_runs import FailedRules, PlannedRuns
 from dreal_lib.recipes import TASKS, task_of
 from dreal_lib.records import scale_name
 from snakemake.logging import logger
@@ -23,15 +24,19 @@ from snakemake.logging import logger
 PROFILE = config.get("profile", "smoke")
 VARIANT = config.get("variant") or None
 SEEDS = list(dict.fromkeys(str(config.get("seeds", "0")).split(",")))
-SCALE = scale_name(PROFILE, VARIANT)
 # Each task learns from rendered images of its own; a set that is given fits one of them.
 RENDERED = {task: Path("build/data", facts.rendered) for task, facts in TASKS.items()}
 GIVEN = Path(config["data"]) if config.get("data") else None
 DATA = {task: GIVEN for task in tasks_of(GIVEN)} if GIVEN else RENDERED
 ROWS = rows_of(config.get("rows", "pair"), GIVEN)
+# Own data have a scale of their own, which names their fingerprint: records of others do not count.
+PLACED = config["placed"] or None if "placed" in config else placed_variant(config.get("rows", "pair"), GIVEN, PROFILE, VARIANT)
+SCALE = scale_name(PROFILE, PLACED)
 
 if config.get("planned"):  # a dry run leaves there which runs it would make
     logger.addHandler(PlannedRuns(config["planned"]))
+if config.get("failed"):  # the front prints the reasons
+    logger.addHandler(FailedRules(config["failed"]))
 
 RECORDS = expand("build/records/{scale}/{row}/seed{seed}.json", scale=SCALE, row=ROWS, seed=SEEDS)
 NOTEBOOKS = sorted(path.stem for path in Path("book/notebooks").glob("*.py"))
@@ -77,7 +82,7 @@ def page_parameters(page: str) -> str:
     """What a notebook is given: this run's scale and seeds, where the page shows runs at all."""
     if not PAGES[page].rows:
         return "-p results=rerun" if "results" in PAGES[page].parameters else ""
-    given = {"results": "rerun", "profile": PROFILE, "variant": VARIANT or "none"}
+    given = {"results": "rerun", "profile": PROFILE, "variant": PLACED or "none"}
     if PAGES[page].task not in DATA:  # this batch made no run that the page could show
         given["variant"] = "default"
     given["seeds"] = "[" + ",".join(SEEDS) + "]"

@@ -1,4 +1,6 @@
-"""The library's commands: `dreal prepare | train | evaluate`; the book adds its own.
+"""The library's commands: `dreal prepare | train | evaluate | predict | export`.
+
+The book adds its own.
 
 What a command needs is imported when it is run: help and refusals come at once.
 """
@@ -85,7 +87,9 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value, e.g. --set epochs=3.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Cache = Annotated[Path, typer.Option(help="Where decoded images are kept.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Where decoded images are kept; build/cache if unset.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes that decode streamed images; by default up to 4.", min=0),
@@ -108,10 +112,11 @@ KeepEpoch = Annotated[
     list[int] | None,
     typer.Option(help="Keep the checkpoint after this epoch, too; may be repeated.", min=1),
 ]
-Records = Annotated[Path, typer.Option(help="Where records are.")]
+Records = Annotated[Path | None, typer.Option(help="Where records are; build/records if unset.")]
 Deterministic = Annotated[
     bool, typer.Option(help="Repeatable bit by bit on the same hardware; may be slower.")
 ]
+Weights = Annotated[Path, typer.Argument(help="weights.safetensors of a run.")]
 SyncBN = Annotated[bool, typer.Option("--sync-bn", help="BatchNorm over the batches of all GPUs.")]
 
 
@@ -124,9 +129,11 @@ def train(
     overrides: Set = None,
     seed: Seed = 0,
     run: RunFolder = None,
-    records: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("build/records"),
+    records: Annotated[
+        Path | None, typer.Option(help="Where the record goes; build/records if unset.")
+    ] = None,
     device: Device = "auto",
-    cache: Cache = Path("build/cache"),
+    cache: Cache = None,
     workers: Workers = None,
     decode: Decode = "workers",
     threads: Threads = 0,
@@ -156,6 +163,7 @@ def train(
 
     from dreal_lib.recipes import load_recipe, parse_overrides
     from dreal_lib.runtime import distributed
+    from dreal_lib.runtime.environment import build_folder
     from dreal_lib.training import runs
     from dreal_lib.training.display import TrainingDisplay
     from dreal_lib.training.progress import Pace
@@ -163,16 +171,16 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
-    folder, place = run or runs.folder_of(chosen, seed), runs.choose_device(device)
-    with distributed.joined(place), TrainingDisplay(chosen, folder) as display:
+    place = runs.choose_device(device)
+    with distributed.joined(place), TrainingDisplay(chosen) as display:
         path = runs.run(
             chosen,
             data,
-            folder,
-            records,
+            run,
+            records or build_folder() / "records",
             seed=seed,
             device=place,
-            cache=cache,
+            cache=cache or build_folder() / "cache",
             workers=workers,
             decode=decode,
             pace=Pace(checkpoint_minutes, deadline, tuple(keep_epoch or ())),
@@ -180,7 +188,9 @@ def train(
             sync_bn=sync_bn,
             listener=display.update,
             note=display.note,
+            begin=display.begin,
         )
+        display.note(f"weights: {display.folder / runs.WEIGHTS}")
         display.note(f"record: {path}")
 
 
@@ -193,10 +203,10 @@ def audit_critics(
     overrides: Set = None,
     seed: Seed = 0,
     run: RunFolder = None,
-    records: Records = Path("build/records"),
+    records: Records = None,
     images: Annotated[int, typer.Option(help="How many test images.", min=2)] = 256,
     device: Device = "auto",
-    cache: Cache = Path("build/cache"),
+    cache: Cache = None,
     threads: Threads = 0,
 ) -> None:
     """Compare what a run's critics teach with what the reward would, at each checkpoint kept.
@@ -209,25 +219,28 @@ def audit_critics(
     import torch
 
     from dreal_lib.recipes import load_recipe, parse_overrides
-    from dreal_lib.records import record_path
+    from dreal_lib.runtime.environment import build_folder
+    from dreal_lib.tasks.task import open_data
     from dreal_lib.training import runs
     from dreal_lib.training.run_audit import audit_run
 
     if threads:
         torch.set_num_threads(threads)
     chosen = load_recipe(recipe, profile, variant, parse_overrides(overrides or []))
-    folder, place = run or runs.folder_of(chosen, seed), runs.choose_device(device)
-    record = record_path(records, chosen.profile, chosen.variant, chosen.name, seed)
-    given = {"images": images, "cache": cache, "device": place}
+    cache = cache or build_folder() / "cache"
+    chosen = runs.placed(chosen, open_data(chosen, data, cache))
+    folder = run or runs.folder_of(chosen, seed)
+    record = runs.record_path_of(chosen, seed, records or build_folder() / "records")
+    given = {"images": images, "cache": cache, "device": runs.choose_device(device)}
     typer.echo(f"audit: {audit_run(chosen, seed, data, folder, record, **given)}")
 
 
 @app.command()
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="weights.safetensors of a run.")],
+    weights: Weights,
     data: Data,
     device: Device = "auto",
-    cache: Cache = Path("build/cache"),
+    cache: Cache = None,
     workers: Workers = None,
 ) -> None:
     """Evaluate the weights of a run, which hold their recipe, on the val images of a data root.
@@ -238,8 +251,63 @@ def evaluate(
       --data build/data/embedded
     """
     from dreal_lib.recipes import metric
-    from dreal_lib.training import runs
+    from dreal_lib.runtime.environment import build_folder
+    from dreal_lib.training import runs, trained
 
-    found = runs.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
+    cache = cache or build_folder() / "cache"
+    found = trained.evaluate_weights(weights, data, runs.choose_device(device), cache, workers)
     for name, value in found.items():
         typer.echo(metric(name).text(value))
+
+
+@app.command()
+def predict(
+    weights: Weights,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every class of every image, as JSON.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Say which class single images show, by the weights of a run that was trained on classes.
+
+    Example:
+
+      dreal predict build/runs/SCALE/table_1/se_resnet50_baseline/seed0/weights.safetensors cat.jpg
+    """
+    import json
+
+    from dreal_lib.training import runs, trained
+
+    found = trained.open_classifier(weights, runs.choose_device(device)).predict(images)
+    if as_json:
+        rows = [
+            {"file": one.file, "class": one.top, "probability": one.probabilities[one.top]}
+            | {"probabilities": one.probabilities}
+            for one in found
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    width = max(len(one.file) for one in found)
+    for one in found:
+        typer.echo(f"{one.file:<{width}}  {one.probabilities[one.top]:.4f}  {one.top}")
+
+
+@app.command()
+def export(
+    weights: Weights,
+    out: Annotated[Path, typer.Argument(help="Folder for model.safetensors and config.json.")],
+    program: Annotated[
+        bool, typer.Option("--program", help="Also model.pt2, for torch.export.load.")
+    ] = False,
+) -> None:
+    """Hand a classifier on: plain weights, and a config that `dreal_lib.create_model` reads.
+
+    Example:
+
+      dreal export build/runs/SCALE/table_1/se_resnet50_baseline/seed0/weights.safetensors my_model
+    """
+    from dreal_lib.training.trained import export_classifier
+
+    for path in export_classifier(weights, out, program):
+        typer.echo(f"written: {path}")

@@ -18,7 +18,7 @@ from dreal_lib.recipes import TASKS
 from dreal_lib.recipes.schema import Positive, Recipe
 from dreal_lib.recipes.task_facts import DataFacts, Metric, TaskFacts
 from dreal_lib.records.arrays import Array
-from dreal_lib.tasks.task import Task
+from dreal_lib.tasks.task import Task, TaskData
 
 
 class ToyRecipe(Recipe):
@@ -86,9 +86,14 @@ def loss(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-def open_task(recipe, root: Path, cache, device, seed=0, workers=4, decode_on_device=False) -> Task:
+def open_data(recipe, root: Path, cache) -> TaskData:
     if not (root / "corners.txt").exists():
         raise UserError(f"{root} holds no corners.txt; write one")
+    facts = PictureFacts(name="drawn", fingerprint="ab" * 32, train_images=40, corners=4)
+    return TaskData(facts)
+
+
+def open_task(recipe, data, device, seed=0, workers=4, decode_on_device=False) -> Task:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 4))
     judged = Pictures(recipe, seed=99)
@@ -98,14 +103,13 @@ def open_task(recipe, root: Path, cache, device, seed=0, workers=4, decode_on_de
         right = [(model(images).argmax(1) == labels) for images, labels in judged.epoch()]
         return {"corners_found_pct": 100 * float(torch.cat(right).float().mean())}
 
-    facts = PictureFacts(name="drawn", fingerprint="ab" * 32, train_images=40, corners=4)
     return Task(
         Baseline(model, loss),
         Pictures(recipe, seed),
         validate,
         lambda: {"corners/weights": model[2].weight.detach().numpy()},
         (Array("corners/weights", "4 12", "float32", "of each corner's score", always=True),),
-        facts,
+        data.facts,
     )
 
 

@@ -1,6 +1,7 @@
 """The program `dreal`: the library's commands, and those of the book.
 
-`execute`, `reproduce`, `rows` and `archive` work on a checkout of the project.
+`execute`, `reproduce`, `rows` and `archive` work on a checkout of the project; `plot` takes any
+records.
 """
 
 import os
@@ -153,6 +154,7 @@ def rows(profile: Profile = "desktop") -> None:
     from book.companion.reproduction.listing import row_lines
     from dreal_lib.errors import unknown_choice
     from dreal_lib.recipes import PROFILES
+    from dreal_lib.recipes.own_data import is_reproduction
     from dreal_lib.records import find_records
     from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -162,7 +164,7 @@ def rows(profile: Profile = "desktop") -> None:
         run
         for folder, origin in (("build/records", "re-run"), ("book/records", "recorded"))
         for run in find_records(PROJECT_ROOT / folder, origin=origin)
-        if run.record.profile == profile
+        if run.record.profile == profile and is_reproduction(run.record.variant)
     ]
     typer.echo("\n".join(row_lines(stored)))
 
@@ -195,3 +197,24 @@ def archive(
     held = f"{len(manifest.files)} files, {manifest.records} records ({manifest.results})"
     typer.echo(f"{state}: {out}, {held}")
     typer.echo(f"sha256: {archived.sha256}")
+
+
+@app.command()
+def plot(
+    records: Annotated[list[Path], typer.Argument(help="Records (seed0.json) of any runs.")],
+    out: Annotated[Path, typer.Option(help="The picture, .svg or .png.")] = Path("curves.svg"),
+) -> None:
+    """Draw the curves of runs: loss, errors or scores, critique and reward.
+
+    Example:
+
+      dreal plot build/records/SCALE/table_1/se_resnet50_*/seed0.json --out curves.png
+    """
+    try:
+        from book.companion.critics.run_curves import plot_records
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"`dreal plot` draws with {error.name}, which is not installed; "
+            'pip install "dreal-companion[book]"'
+        ) from None
+    typer.echo(f"written: {plot_records(records, out)}")

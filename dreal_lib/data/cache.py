@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
 from dreal_lib.data.images import ImageSet, Split, content_fingerprint, listing_stamp, read_image
@@ -164,12 +165,16 @@ def _write_cache(target: Path, splits: dict[str, Split], stamps: dict, side: int
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def as_decoded(image: Image.Image, side: int) -> np.ndarray:
+    """An image as a cache keeps it, uint8 (side, side, 3)."""
+    return np.asarray(vision.center_crop(vision.resize(image, [side], antialias=True), [side] * 2))
+
+
 def _decode(split: Split, side: int, path: Path) -> dict[str, str]:
     """Writes the images of a split to an .npy file; returns the SHA-256 of each source file."""
 
     def decode(file: str) -> tuple[np.ndarray, str]:
-        image = vision.resize(read_image(split.root / file), [side], antialias=True)
-        pixels = np.asarray(vision.center_crop(image, [side, side]))
+        pixels = as_decoded(read_image(split.root / file), side)
         return pixels, hashlib.sha256((split.root / file).read_bytes()).hexdigest()
 
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), side, side, 3)}

@@ -9,7 +9,7 @@ junk in the gallery, which evaluation drops. No identity may be in training and 
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -60,6 +60,7 @@ class IdentitySet:
         gallery: What is searched, junk included.
         identity_names: Names of the training identities, by number.
         test_names: Names of the identities of query and gallery, by number.
+        left_out: What else lies in the identities' folders, by kind; of a list nothing is counted.
     """
 
     name: str
@@ -68,6 +69,7 @@ class IdentitySet:
     gallery: IdentitySplit
     identity_names: tuple[str, ...]
     test_names: tuple[str, ...] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 class _Row(NamedTuple):
@@ -93,7 +95,8 @@ def open_identity_set(root: str | Path) -> IdentitySet:
     refuse_unwritable(root)
     index = root / INDEX
     where = index if is_file(index) else root
-    rows = _read_index(root) if is_file(index) else _read_folders(root)
+    left_out: Counter[str] = Counter()
+    rows = _read_index(root) if is_file(index) else _read_folders(root, left_out)
     members = {split: [row for row in rows if row.split == split] for split in SPLITS}
     _check_splits(where, members)
     _check_cameras(where, rows)
@@ -108,6 +111,7 @@ def open_identity_set(root: str | Path) -> IdentitySet:
         **splits,
         identity_names=tuple(trained),
         test_names=tuple(tested),
+        left_out=left_out,
     )
 
 
@@ -175,7 +179,7 @@ def _row(index: Path, line: int, record: dict) -> _Row:
     return _Row(**{**values, "file": str(path)})
 
 
-def _read_folders(root: Path) -> list[_Row]:
+def _read_folders(root: Path, left_out: Counter[str]) -> list[_Row]:
     missing = [split for split in SPLITS if not is_folder(root / split)]
     if missing:
         raise UserError(
@@ -186,8 +190,10 @@ def _read_folders(root: Path) -> list[_Row]:
     rows = []
     for split in SPLITS:
         for identity in subfolders(root / split):
-            found = images_in(root / split / identity).images
-            rows += [_Row(f"{split}/{identity}/{file}", identity, "", split) for file in found]
+            found = images_in(root / split / identity)
+            left_out += found.left_out
+            files = (f"{split}/{identity}/{name}" for name in found.images)
+            rows += [_Row(file, identity, "", split) for file in files]
     return rows
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -270,6 +271,22 @@ def listing_stamp(split: Split) -> str:
         status = file_status(split.root / file)
         digest.update(f"{file}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def fingerprint_of_contents(splits: Iterable[Split]) -> str:
+    """Of the files' names and contents, read here."""
+    files = ((split.root, file) for split in splits for file in split.files)
+    return content_fingerprint(
+        {file: hashlib.sha256((root / file).read_bytes()).hexdigest() for root, file in files}
+    )
+
+
+def fingerprint_of_sizes(splits: Iterable[Split]) -> str:
+    """Of the files' names and sizes."""
+    files = ((split.root, file) for split in splits for file in split.files)
+    return content_fingerprint(
+        {file: str(file_status(root / file).st_size) for root, file in files}
+    )
 
 
 def content_fingerprint(file_hashes: dict[str, str]) -> str:

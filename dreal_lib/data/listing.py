@@ -64,7 +64,10 @@ def left_out_text(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-    return f"left out of the class folders: {kinds} (read are {' '.join(sorted(SUFFIXES))})"
+    why = f"read are {' '.join(sorted(SUFFIXES))}"
+    if left_out["folder"]:
+        why += ", not one folder deeper"
+    return f"left out of the folders: {kinds} ({why})"
 
 
 def file_status(path: Path) -> os.stat_result:

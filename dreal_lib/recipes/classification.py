@@ -52,10 +52,15 @@ class ClassificationRecipe(Recipe):
 
 
 class ClassFacts(DataFacts):
-    """The classes and images that a run was trained and validated on."""
+    """The classes and images that a run was trained and validated on.
+
+    `class_names` are those of the folders, in the order of the network's outputs; None where they
+    were not kept.
+    """
 
     val_images: int = Field(ge=0)
     classes: int = Field(ge=1)
+    class_names: tuple[str, ...] | None = None
 
     @property
     def decided(self) -> frozenset[str]:

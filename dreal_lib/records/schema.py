@@ -4,14 +4,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, create_model
+from pydantic import AwareDatetime, Field, create_model, model_validator
 
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import FIRST_TASK, task_facts
+from dreal_lib.recipes.own_data import OWN_DATA, own_label
 from dreal_lib.recipes.task_facts import DataFacts, Frozen, NonNegative, Result, TaskFacts
 from dreal_lib.runtime.environment import Git, Hardware, Line
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 BLOCK_COLUMNS = (
     "epoch",
@@ -28,6 +29,8 @@ BLOCK_COLUMNS = (
 
 # These become folder and file names, so nothing that could leave the records folder is let in.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*$")]
+# A variant of the recipe, the data if they are the user's own, or both (`recipes.own_data`).
+Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*(\+own-[0-9a-f]{8})?$")]
 RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*(/[a-z0-9][a-z0-9_.\-]*)*$")]
 Epoch = Literal["last", "best"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
@@ -65,12 +68,12 @@ class Record(Frozen):
     last commit of the plan that the run belongs to, None where there is none.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     task: str
     recipe: RecipeName
     recipe_hash: Sha256
     profile: Name
-    variant: Name | None
+    variant: Variant | None
     overrides: dict[str, Any]
     settings: dict[str, Any]
     network: Name
@@ -92,6 +95,13 @@ class Record(Frozen):
     files: CompanionFiles
     command: Line
     created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _names_its_own_data(self) -> "Record":
+        own = OWN_DATA.fullmatch(self.variant or "")
+        if own and own["own"] != own_label(self.data.fingerprint):
+            raise ValueError(f"the variant names data {own['own']}, not those of the fingerprint")
+        return self
 
     @property
     def scale(self) -> str:
@@ -152,7 +162,10 @@ def migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if number == 1:  # before there was a second task
         content = content | {"schema_version": 2, "task": FIRST_TASK}
     if number in (1, 2):  # before the plan: no record kept its threads
-        return content | {"schema_version": 3, "threads": None, "plan_commit": None}
+        content = content | {"schema_version": 3, "threads": None, "plan_commit": None}
+        number = 3
+    if number == 3:  # before class names were kept
+        return content | {"schema_version": 4}
     if number != SCHEMA_VERSION:
         raise UserError(
             f"record {path} has schema_version {version!r}, this library reads 1 to "

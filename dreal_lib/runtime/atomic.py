@@ -39,6 +39,27 @@ def write_bytes_atomic(path: Path | str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def require_writable(folder: Path | str) -> None:
+    """Tries a folder before work goes into what shall be written there; leaves nothing.
+
+    Of one that is still to be made, the folder is tried that it will be made in.
+
+    Raises:
+        UserError: A file cannot be written there.
+    """
+    folder = Path(folder)
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        probe = there / f".probe.{os.getpid()}-{secrets.token_hex(4)}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; allow writing there, or choose "
+            "another folder"
+        ) from None
+
+
 def write_text_atomic(path: Path | str, text: str) -> str:
     """`write_bytes_atomic` for text, in UTF-8 with the line ends as given."""
     return write_bytes_atomic(path, text.encode("utf-8"))

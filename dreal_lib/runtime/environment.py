@@ -20,6 +20,18 @@ RECORDED_DISTRIBUTIONS = ("dreal-companion", "torch", "torchvision", "numpy", "p
 Line = Annotated[str, Field(pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$", max_length=10_000)]
 
 
+def build_folder() -> Path:
+    """Where results go that are given no place: `build/` of the checkout that this code is of.
+
+    From wherever a command is called, so that `dreal train` and `dreal reproduce` mean the same;
+    `build/` of the caller's folder where the library is installed without a checkout.
+    """
+    build, here = PROJECT_ROOT / "build", Path.cwd()
+    if not (PROJECT_ROOT / "Snakefile").is_file():
+        return Path("build")
+    return build.relative_to(here) if build.is_relative_to(here) else build
+
+
 class Git(BaseModel):
     """The commit a run was made from; None where there is no git or no commit.
 

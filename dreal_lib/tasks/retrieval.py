@@ -8,9 +8,11 @@ from torch import Tensor
 
 from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
-from dreal_lib.data.identities import IdentitySet, open_identity_set
+from dreal_lib.data.identities import SPLITS, IdentitySet, open_identity_set
 from dreal_lib.data.identity_batches import PKBatches, SplitBatches
 from dreal_lib.data.images import content_fingerprint
+from dreal_lib.data.prepared import unchanged_manifest
+from dreal_lib.data.summary import identity_summary
 from dreal_lib.diagnosis import ranked
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import create_embedding, embed_all
@@ -21,31 +23,45 @@ from dreal_lib.runtime import distributed
 from dreal_lib.runtime.modes import autocast
 from dreal_lib.runtime.seeding import derived_generator, seed_initialisation
 from dreal_lib.tasks.losses import IdentityLoss
-from dreal_lib.tasks.task import Task
+from dreal_lib.tasks.task import Task, TaskData
 
 TEST_SPLITS = ("query", "gallery")
 
 
+def open_data(recipe: RetrievalRecipe, root: Path, cache: Path | None) -> TaskData:
+    """The images of a recipe; arguments as for `tasks.task.open_data` (no cache is kept).
+
+    Raises:
+        UserError: Images that cannot be used.
+    """
+    images = open_identity_set(root)
+    facts = identity_facts(images)
+    files = [file for name in SPLITS for file in getattr(images, name).files]
+    # A prepared set is listed whole, below whatever folders.
+    folders = sorted({file.partition("/")[0] for file in files})
+    summary = identity_summary(images.name, facts.text, root, files, images.left_out)
+    return TaskData(facts, unchanged_manifest(root, files, folders), summary, images)
+
+
 def open_task(
     recipe: RetrievalRecipe,
-    root: Path,
-    cache: Path,
+    data: TaskData,
     device: torch.device,
     seed: int = 0,
     workers: int = 4,
     decode_on_device: bool = False,
 ) -> Task:
-    """Data and network of a recipe; arguments as for `training.runs.run` (no cache is kept).
+    """Batches and network of a recipe; arguments as for `tasks.task.open_task`.
 
     Raises:
-        UserError: Images that cannot be used, stages that do not exist, or `decode_on_device`.
+        UserError: Stages that do not exist, or `decode_on_device`.
     """
     if decode_on_device:
         raise UserError(
             f"--decode device is there for class folders alone, and {recipe.name} trains on "
             f"identities; leave it out"
         )
-    images = open_identity_set(root)
+    images, facts = data.held, data.facts
     train, test = open_batches(recipe, images, device, seed, workers)
     learner = create_learner(recipe, len(images.identity_names), device, seed)
 
@@ -76,7 +92,6 @@ def open_task(
             recipe.retrieval.metric,
         )
 
-    facts = identity_facts(images)
     return Task(learner, train, validate, figure_data, OF_RETRIEVAL, facts)
 
 

@@ -18,11 +18,10 @@ class TrainingDisplay:
 
     Args:
         recipe: What is trained.
-        folder: The run's folder; TensorBoard's events go below it.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path):
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe: Recipe):
+        self.recipe, self.folder = recipe, Path()
         self.silent = distributed.rank() > 0  # of several processes the first speaks
         self.bar: tqdm | None = None
         self.writer: Any = None  # one for the whole run: each makes a file
@@ -35,6 +34,10 @@ class TrainingDisplay:
             self.bar.close()
         if self.writer is not None:
             self.writer.close()
+
+    def begin(self, folder: Path) -> None:
+        """Before the first step; TensorBoard's events go below the run's folder."""
+        self.folder = folder
 
     def update(self, progress: Progress, steps: int, row: dict[str, float] | None) -> None:
         """After a step (`row` None) or an epoch; `steps` is the number of steps an epoch."""

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from dreal_lib.actor_critic.agent import Agent
-from dreal_lib.data.images import open_image_set
 from dreal_lib.diagnosis.critic_audit import critic_audit
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import ClassificationRecipe
 from dreal_lib.records import write_figure_data
 from dreal_lib.records.audits import AUDITED, audit_path, weights_of
-from dreal_lib.tasks.classification import create_learner, open_batches
+from dreal_lib.runtime.environment import build_folder
+from dreal_lib.tasks.classification import create_learner, open_batches, open_data
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights
 from dreal_lib.training.run_folder import CHECKPOINT, kept_checkpoints
 
@@ -33,7 +33,7 @@ def audit_run(
     record: Path,
     *,
     images: int = IMAGES,
-    cache: Path = Path("build/cache"),
+    cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Path:
     """Audits a finished run's initial state and its checkpoints, and writes what was found.
@@ -46,7 +46,7 @@ def audit_run(
             weights alone hold no critics.
         record: The run's record; the audit is written beside it.
         images: How many test images.
-        cache: Where decoded images are kept.
+        cache: As for `dreal_lib.training.runs.run`.
         device: Where.
 
     Returns:
@@ -62,8 +62,8 @@ def audit_run(
         )
     device, folder = torch.device(device), Path(folder)
     checkpoints = kept_checkpoints(folder) | {recipe.epochs: folder / CHECKPOINT}
-    listed = open_image_set(data_root, recipe.classes)
-    _, val, _, _ = open_batches(recipe, listed, cache, device, seed, 0)
+    listed, cached = open_data(recipe, data_root, cache or build_folder() / "cache").held
+    _, val = open_batches(recipe, listed, cached, device, seed, 0)
     places = np.linspace(0, len(listed.val), images, endpoint=False).astype(np.int64)
     batches = list(val.chosen(np.unique(places)).epoch())
     pictures, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -16,6 +16,7 @@ import torch
 from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import Recipe, planned_names, variant_names
+from dreal_lib.recipes.own_data import without_own_data
 from dreal_lib.recipes.task_facts import Result
 from dreal_lib.runtime.environment import PROJECT_ROOT, EnvironmentFacts
 from dreal_lib.tasks.task import Task
@@ -26,16 +27,23 @@ COMMITTED = PROJECT_ROOT / "book" / "records"
 
 
 def note_on_other_images(recipe: Recipe, fingerprint: str, committed: Path = COMMITTED) -> str:
-    """A line for the user if the committed records of a recipe were made from other images.
+    """A line for the user if the records of a recipe's scale are of other images.
 
     Args:
-        recipe: What is going to be trained.
+        recipe: What is going to be trained, at the scale of its images.
         fingerprint: Of the images that it is going to be trained on.
         committed: Folder of records.
 
     Returns:
         "" if they are the same images, or if there is no record to compare with.
     """
+    named = without_own_data(recipe.variant)
+    if named != recipe.variant:
+        scale = records.scale_name(recipe.profile, recipe.variant)
+        return (
+            f"these are not the images of scale {records.scale_name(recipe.profile, named)}; this "
+            f"run has a scale of its own, {scale}"
+        )
     try:
         stored = records.find_records(committed, profile=recipe.profile, variant=recipe.variant)
     except UserError:  # the book's build says what is wrong with them; training needs none
@@ -175,11 +183,12 @@ def command_of(
             makes much of little. None names none.
     """
     parts = ["dreal", "train", recipe.name, "--profile", recipe.profile]
-    if recipe.variant not in (None, *variant_names()):
+    variant = without_own_data(recipe.variant)  # the data say it themselves
+    if variant not in (None, *variant_names()):
         for key, value in recipe.overrides.items():
             parts += ["--set", f"{key}={json.dumps(value)}"]
-    elif recipe.variant:
-        parts += ["--variant", recipe.variant]
+    elif variant:
+        parts += ["--variant", variant]
     parts += ["--deterministic"] if repeatable else []
     parts += ["--sync-bn"] if sync_bn else []
     parts += ["--decode", decode] if decode != "workers" else []  # its pixels may round otherwise

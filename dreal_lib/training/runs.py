@@ -4,19 +4,23 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from dreal_lib import records
 from dreal_lib.data.loading import default_workers
 from dreal_lib.errors import OutOfTime, UserError, unknown_choice
-from dreal_lib.recipes import FIRST_TASK, Recipe, task_facts
+from dreal_lib.recipes import Recipe
+from dreal_lib.recipes.own_data import with_own_data
+from dreal_lib.recipes.sets import is_own_data
+from dreal_lib.recipes.task_facts import DataFacts
 from dreal_lib.runtime import distributed
+from dreal_lib.runtime.atomic import require_writable
 from dreal_lib.runtime.determinism import deterministic
-from dreal_lib.runtime.environment import environment_facts
-from dreal_lib.tasks.task import Task, open_task
-from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from dreal_lib.runtime.environment import build_folder, environment_facts
+from dreal_lib.tasks.task import Task, TaskData, open_data, open_task
+from dreal_lib.training.checkpoints import save_checkpoint
 from dreal_lib.training.memory import refuse_beyond_memory
 from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace, Progress
 from dreal_lib.training.run_folder import WEIGHTS as WEIGHTS
@@ -59,12 +63,12 @@ def choose_device(name: str = "auto") -> torch.device:
 def run(
     recipe: Recipe,
     data_root: Path,
-    folder: Path,
+    folder: Path | None,
     records_root: Path,
     *,
     seed: int = 0,
     device: torch.device | None = None,
-    cache: Path = Path("build/cache"),
+    cache: Path | None = None,
     workers: int | None = None,
     decode: str = "workers",
     pace: Pace = AS_DEFAULT,
@@ -72,17 +76,21 @@ def run(
     sync_bn: bool = False,
     listener: Listener = lambda progress, steps, row: None,
     note: Callable[[str], None] = lambda text: None,
+    begin: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
-    """Trains, evaluates and records one row; continues an interrupted run in `folder`.
+    """Trains, evaluates and records one row; continues an interrupted run in its folder.
+
+    Images that are not those of the recipe's scale (`dreal_lib.recipes.own_data`) give it a scale
+    of their own.
 
     Args:
         recipe: What to do.
         data_root: Prepared images.
-        folder: The run's own folder: checkpoints and weights.
+        folder: The run's own folder: checkpoints and weights; None: see `folder_of`.
         records_root: Where the record and its companions go.
         seed: Of everything random.
         device: Where; a GPU if there is one by default.
-        cache: Where decoded images are kept.
+        cache: Where decoded images are kept; None: `cache` of `build_folder`.
         workers: Processes that decode streamed images; None: `default_workers()`.
         decode: What decodes streamed training images: those "workers", or the "device", for which
             they read the files (`dreal_lib.data.decoding`).
@@ -91,36 +99,48 @@ def run(
         sync_bn: BatchNorm over the global batch, on several GPUs.
         listener: See `Trainer`.
         note: Called with a line of text for the user.
+        begin: Called with the run's folder, before anything is written there.
 
     Returns:
         The record's path.
 
     Raises:
-        UserError: Bad input, see the modules that this one calls.
+        UserError: Bad input, see the modules that this one calls; a folder that cannot be written
+            to; or a record of other images in the run's place.
         dreal_lib.errors.Interrupted: Stopped by a signal; call again to continue.
         OutOfTime: The pace's deadline came; call again to continue. A partial record lies under
             `partial_root(records_root)` if an epoch was judged.
     """
-    device, resumes = device or choose_device(), has_checkpoint(folder)
+    device = device or choose_device()
+    if not distributed.rank():
+        for place in (folder or build_folder(), records_root):
+            require_writable(place)
     environment = environment_facts(device, world_size=distributed.world_size())
     command = command_of(recipe, seed, repeatable, sync_bn, decode, environment.threads)
     origin = Origin(command, environment)
     if decode not in DECODERS:
         raise unknown_choice("decoder", decode, DECODERS)
-    opened = recipe.without_initial_weights() if resumes else recipe
     if device.type == "cpu":
         refuse_beyond_memory(recipe)
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
-            readers = default_workers() if workers is None else workers
-            task = open_task(opened, data_root, cache, device, seed, readers, decode == "device")
+            data = open_data(recipe, data_root, cache or build_folder() / "cache")
+        recipe, fingerprint = placed(recipe, data), data.facts.fingerprint
+        folder = folder or folder_of(recipe, seed)
+        refuse_other_images(record_path_of(recipe, seed, records_root), data.facts)
+        for text in (*data.summary, note_on_other_images(recipe, fingerprint)):
+            if text:
+                note(text)
+        resumes = has_checkpoint(folder)
+        opened = recipe.without_initial_weights() if resumes else recipe
+        readers = default_workers() if workers is None else workers
+        with distributed.first_one_first():  # it fetches initial weights for all
+            task = open_task(opened, data, device, seed, readers, decode == "device")
         if device.type == "cpu":
             refuse_beyond_memory(recipe, task.learner.actor)
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
-        for text in (task.note, note_on_other_images(recipe, task.facts.fingerprint)):
-            if text:
-                note(text)
+        begin(folder)
         with nullcontext() if distributed.rank() else locked(folder):
             told = _listener(listener, task)
             trainer = _trainer(task, recipe, folder, seed, told, pace, note)
@@ -193,7 +213,7 @@ def _finish(trainer: Trainer, task: Task, records_root: Path, origin: Origin) ->
     weights_hash = save_checkpoint(
         trainer.folder / WEIGHTS,
         actor_weights(task.learner),
-        {"task": recipe.task, "recipe": recipe.model_dump(mode="json")},
+        {"task": recipe.task, "recipe": recipe.model_dump(mode="json")} | _classes(task.facts),
     )
     record_run(trainer, task, weights_hash, path, origin)
     partial = _path_of(trainer, partial_root(records_root))
@@ -221,7 +241,45 @@ def _out_of_time(trainer: Trainer, task: Task, records_root: Path, origin: Origi
 def folder_of(recipe: Recipe, seed: int) -> Path:
     """Where a run's checkpoints and weights go unless another place is named."""
     scale = records.scale_name(recipe.profile, recipe.variant)
-    return Path("build/runs") / scale / recipe.name / f"seed{seed}"
+    return build_folder() / "runs" / scale / recipe.name / f"seed{seed}"
+
+
+def placed(recipe: Recipe, data: TaskData) -> Recipe:
+    """The recipe at the scale of its images: on own data its variant says so."""
+    if not is_own_data(recipe, data.facts.fingerprint, data.manifest):
+        return recipe
+    variant = with_own_data(recipe.variant, data.facts.fingerprint)
+    return recipe.model_copy(update={"variant": variant})
+
+
+def record_path_of(recipe: Recipe, seed: int, root: Path) -> Path:
+    """Where the record of a run lies, once its scale is known (`placed`)."""
+    return records.record_path(root, recipe.profile, recipe.variant, recipe.name, seed)
+
+
+def refuse_other_images(path: Path, facts: DataFacts) -> None:
+    """A record of other images is never replaced.
+
+    Raises:
+        UserError: There is one at `path`; both sets are named.
+    """
+    if not path.exists():
+        return
+    try:
+        old = records.read_record(path).data
+    except UserError:  # damaged: the remedy for that is to run it again
+        return
+    if old.fingerprint != facts.fingerprint:
+        raise UserError(
+            f"{path} is the record of a run on other images ({old.name}, fingerprint "
+            f"{old.fingerprint[:12]}; these are {facts.name}, {facts.fingerprint[:12]}) and is not "
+            f"replaced; move it away, or choose another folder with --records"
+        )
+
+
+def _classes(facts: DataFacts) -> dict[str, Any]:
+    names = getattr(facts, "class_names", None)
+    return {} if names is None else {"classes": list(names)}
 
 
 def partial_root(records_root: Path) -> Path:
@@ -231,37 +289,4 @@ def partial_root(records_root: Path) -> Path:
 
 
 def _path_of(trainer: Trainer, root: Path) -> Path:
-    recipe = trainer.recipe
-    return records.record_path(root, recipe.profile, recipe.variant, recipe.name, trainer.seed)
-
-
-def evaluate_weights(
-    path: Path, data_root: Path, device: torch.device, cache: Path, workers: int | None = None
-) -> dict[str, float]:
-    """Metrics of a run's weights, by the recipe that they hold, on the test images of a data root.
-
-    Args:
-        path: The weights' file.
-        data_root, device, cache, workers: As for `run`.
-
-    Raises:
-        UserError: The file is damaged, or the data have another number of classes.
-    """
-    tensors, facts = load_checkpoint(path)
-    if "recipe" not in facts:
-        raise UserError(f"{path} is a checkpoint, not the weights of a run; try its {WEIGHTS}")
-    kind = task_facts(facts.get("task", FIRST_TASK)).recipe
-    try:
-        recipe = kind.model_validate(facts["recipe"])
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"]) or "recipe"
-        raise UserError(
-            f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
-            f"the version that wrote it"
-        ) from None
-    opened = recipe.without_initial_weights()
-    readers = default_workers() if workers is None else workers
-    task = open_task(opened, data_root, cache, device, workers=readers)
-    load_weights(task.learner.actor, tensors, path)
-    found = task.validate(None)
-    return {name: value for name, value in found.items() if name not in task.facts.decided}
+    return record_path_of(trainer.recipe, trainer.seed, root)

@@ -275,7 +275,7 @@ def test_where_nothing_is_to_be_decoded_the_option_is_refused(train, tmp_path):
     assert "--set decoded_cache=false" in line
     identities = SimpleNamespace(task="retrieval", name="table_2/resnet50_reinforced")
     with pytest.raises(UserError, match=r"table_2/resnet50_reinforced trains on identities"):
-        open_task(identities, tmp_path, tmp_path, torch.device("cpu"), decode_on_device=True)
+        open_task(identities, None, torch.device("cpu"), decode_on_device=True)
     assert "unknown decoder 'devise'; did you mean 'device'?" in refused(train, decode="devise")
     assert not (tmp_path / "refused").exists()
 

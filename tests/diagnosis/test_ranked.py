@@ -13,7 +13,7 @@ from dreal_lib.networks.embedding import create_embedding, embed_all
 from dreal_lib.recipes import load_recipe
 from dreal_lib.records.arrays import OF_RETRIEVAL, check_figure_data
 from dreal_lib.retrieval.ranking import evaluate, topk
-from dreal_lib.tasks.retrieval import open_task
+from dreal_lib.tasks.retrieval import open_data, open_task
 
 SIZE = (16, 8)
 
@@ -216,7 +216,7 @@ def test_a_damaged_mask_is_named(images, tmp_path, monkeypatch):
 def test_a_run_keeps_the_scores_that_its_record_states(root, tmp_path):
     changes = {"identities_per_batch": 2, "images_per_identity": 2, "image_size": [16, 16]}
     recipe = load_recipe("table_2/resnet50_reinforced", "smoke", overrides=changes)
-    task = open_task(recipe, root, tmp_path, torch.device("cpu"), workers=0)
+    task = open_task(recipe, open_data(recipe, root, tmp_path), torch.device("cpu"), workers=0)
     arrays, stated = task.figure_data(), task.validate(None)
     assert 100 * arrays["queries/average_precision"].mean() == pytest.approx(stated["map_step_pct"])
     assert 100 * (arrays["queries/first_rank"] == 1).mean() == pytest.approx(stated["rank1_pct"])

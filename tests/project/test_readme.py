@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from book.companion import commands
+from dreal_lib.runtime import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ def test_own_network(tmp_path, monkeypatch):
 
 def test_own_images(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "PROJECT_ROOT", tmp_path)  # whose build/ is not the checkout's
     generator = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 3)):
         for label in ("cats", "dogs"):
@@ -52,5 +54,12 @@ def test_own_images(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stopped:
             commands.main()
         assert not stopped.value.code
-        record = tmp_path / re.search(r"record: (.*)", capsys.readouterr().out)[1]
-        assert record.is_file()
+        said = capsys.readouterr().out
+        assert (tmp_path / re.search(r"record: (.*)", said)[1]).is_file()
+        weights = re.search(r"weights: (.*)", said)[1]
+        image = next((tmp_path / "images" / "val" / "cats").iterdir())
+        monkeypatch.setattr(sys, "argv", ["dreal", "predict", weights, str(image)])
+        with pytest.raises(SystemExit) as stopped:
+            commands.main()
+        assert not stopped.value.code
+        assert capsys.readouterr().out.split()[-1] in ("cats", "dogs")

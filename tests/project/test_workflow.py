@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tiny_images import write_tiny_set
 
 from book.companion.pages.catalogue import PAGES
 from book.companion.reproduction import workflow
@@ -59,10 +60,11 @@ def test_missing_rows_are_estimated_too(capfd):
     assert all("of classification, none of this network" in line for line in told[1:5])
 
 
-def test_the_folder_that_trains_is_the_one_that_was_given(tmp_path, monkeypatch, capfd):
+def test_the_folder_that_trains_is_the_one_given_at_a_scale_of_its_own(
+    tmp_path, monkeypatch, capfd
+):
     folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀:\n "
-    folder.mkdir()
-    (folder / "manifest.json").write_text("{}")
+    write_tiny_set(folder)
     run = workflow.subprocess.run
 
     def shown(command, **options):
@@ -75,6 +77,9 @@ def test_the_folder_that_trains_is_the_one_that_was_given(tmp_path, monkeypatch,
     text = printed.out + printed.err
     given = text[text.index("dreal train") : text.index(" --run ", text.index("dreal train"))]
     assert shlex.split(given)[-1] == str(folder)
+    (own,) = set(re.findall(r"smoke\+own-[0-9a-f]{8}", text))
+    assert f"--run build/runs/{own}/table_3/" in text
+    assert "build/records/smoke/" not in text
 
 
 @pytest.mark.parametrize(

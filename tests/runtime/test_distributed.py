@@ -138,6 +138,7 @@ def test_a_stop_that_one_process_asks_for_stops_both_and_loses_nothing(two, name
 def test_a_killed_worker_starts_again_from_the_last_checkpoint(two, data, tmp_path):
     words = ["train", "table_1/se_resnet50_reinforced", "--data", data, "--device", "cpu"]
     words += ["--workers", 0, "--cache", tmp_path / "cache", *set_arguments()]
+    words += ["--run", "build/runs/mine", "--records", "build/records"]  # from `folder`
     done = torchrun("killed", *words, restarts=1, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("continuing ") == 1

@@ -31,8 +31,8 @@ from dreal_lib.diagnosis import ranked
 from dreal_lib.errors import Interrupted, UserError
 from dreal_lib.networks.embedding import create_embedding
 from dreal_lib.recipes.retrieval import RETRIEVAL
-from dreal_lib.tasks.retrieval import create_learner, identity_facts, open_task
-from dreal_lib.training import runs
+from dreal_lib.tasks.retrieval import create_learner, identity_facts, open_data, open_task
+from dreal_lib.training import runs, trained
 from dreal_lib.training.checkpoints import load_checkpoint
 from dreal_lib.training.trainer import CHECKPOINT
 
@@ -337,7 +337,7 @@ def test_weights_of_other_identities_are_refused(finished, tmp_path):
     folder = finished["resnet50_baseline"][1]
     other = write_tiny_identities(tmp_path / "other", trained=5)
     refused(
-        lambda: runs.evaluate_weights(folder / runs.WEIGHTS, other, CPU, tmp_path, 0),
+        lambda: trained.evaluate_weights(folder / runs.WEIGHTS, other, CPU, tmp_path, 0),
         "'fc.weight'",
         "shape (4, 128), the network wants (5, 128)",
     )
@@ -367,7 +367,7 @@ def test_more_identities_a_batch_than_there_are_is_refused(train):
 
 def test_features_that_are_no_numbers_are_refused(data, tmp_path):
     recipe = tiny_retrieval_recipe("resnet50_baseline")
-    task = open_task(recipe, data, tmp_path, CPU, workers=0)
+    task = open_task(recipe, open_data(recipe, data, tmp_path), CPU, workers=0)
     assert tuple(task.validate(1)) == RETRIEVAL.metric_names
     assert math.isfinite(task.validate(None)["map_step_pct"])
     torch.nn.init.constant_(task.learner.actor.neck.weight, math.nan)

@@ -45,7 +45,7 @@ def test_a_third_task_trains_and_its_record_is_read_back(trained, toy):
     assert record.metric("corners_found_pct") == pytest.approx(found[2])
     assert record.best.corners_found_pct == pytest.approx(max(found.values()))  # higher is better
     assert trained.stored.figure_data()["corners/weights"].shape == (4, 12)
-    row = row_of([trained.stored], "smoke", None, "own/corners")
+    row = row_of([trained.stored], "smoke", "own-abababab", "own/corners")
     assert row.summary("corners_found_pct").mean == record.last.corners_found_pct
 
 

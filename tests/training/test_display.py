@@ -18,7 +18,8 @@ RECIPE = SimpleNamespace(task="classification", name="row", profile="smoke", epo
 
 
 def show(folder) -> None:
-    with TrainingDisplay(RECIPE, folder) as display:
+    with TrainingDisplay(RECIPE) as display:
+        display.begin(folder)
         for epoch in (1, 2, 3):
             progress = SimpleNamespace(epoch=epoch, step=0, blocks=[])
             display.update(progress, 5, {**ROW, "epoch": float(epoch)})

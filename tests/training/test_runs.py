@@ -20,8 +20,9 @@ from dreal_lib import records
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import load_recipe
 from dreal_lib.recipes.classification import CLASSIFICATION
+from dreal_lib.recipes.own_data import own_label
 from dreal_lib.runtime.environment import PLAN, environment_facts
-from dreal_lib.training import runs
+from dreal_lib.training import runs, trained
 from dreal_lib.training.checkpoints import load_checkpoint, save_checkpoint
 from dreal_lib.training.run_record import note_on_other_images
 
@@ -76,13 +77,14 @@ def test_a_reinforced_run_leaves_a_whole_record(finished):
     stored, folder = finished("se_resnet50_reinforced")
     record, recipe = stored.record, tiny_recipe()
     assert stored.path == records.record_path(
-        folder.parent / "records", "smoke", recipe.variant, recipe.name, 0
+        folder.parent / "records", "smoke", record.variant, recipe.name, 0
     )
     assert record.complete
     assert (record.recipe, record.recipe_hash) == (recipe.name, recipe.hash)
-    assert (record.profile, record.variant) == ("smoke", recipe.variant)
+    own = own_label(record.data.fingerprint)
+    assert (record.profile, record.variant) == ("smoke", f"{recipe.variant}+{own}")
     assert record.overrides == recipe.overrides
-    assert record.settings == recipe.model_dump(mode="json")
+    assert record.settings == recipe.model_dump(mode="json") | {"variant": record.variant}
     assert (record.network, record.method, record.seed) == ("se_resnet50", "reinforced", 0)
     facts = record.data
     assert (facts.name, facts.train_images, facts.val_images, facts.classes) == ("tiny", 27, 12, 3)
@@ -165,7 +167,8 @@ def test_a_record_names_no_place_of_the_machine(finished, data):
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"decoded_cache": False}])
 def test_evaluating_the_weights_gives_the_records_last_errors(train, data, tmp_path, changes):
     stored, folder = train("se_resnet50_baseline", **changes)
-    found = runs.evaluate_weights(folder / runs.WEIGHTS, data, CPU, tmp_path / "cache", workers=0)
+    weights = folder / runs.WEIGHTS
+    found = trained.evaluate_weights(weights, data, CPU, tmp_path / "cache", workers=0)
     last = stored.record.last
     assert found["top1_error_pct"] == last.top1_error_pct
     assert found["top5_error_pct"] == last.top5_error_pct
@@ -235,7 +238,7 @@ def weights(finished, tmp_path):
 
 def test_weights_are_refused_for_another_number_of_classes(weights, tmp_path):
     four = write_tiny_set(tmp_path / "four", classes=(*CLASSES, "dog"))
-    message = one_line(runs.evaluate_weights, weights, four, CPU, tmp_path / "cache")
+    message = one_line(trained.evaluate_weights, weights, four, CPU, tmp_path / "cache")
     assert "'fc." in message
     assert "of shape (3" in message
 
@@ -244,7 +247,7 @@ def test_weights_of_another_architecture_are_refused(weights, data, tmp_path):
     tensors, facts = load_checkpoint(weights)
     facts["recipe"]["network"] = "cbam_resnet50"
     save_checkpoint(weights, tensors, facts)
-    message = one_line(runs.evaluate_weights, weights, data, CPU, tmp_path / "cache")
+    message = one_line(trained.evaluate_weights, weights, data, CPU, tmp_path / "cache")
     assert "another architecture" in message
 
 
@@ -252,13 +255,13 @@ def test_a_recipe_of_another_version_in_the_weights_is_refused(weights, data, tm
     tensors, facts = load_checkpoint(weights)
     facts["recipe"]["colour"] = "green"
     save_checkpoint(weights, tensors, facts)
-    message = one_line(runs.evaluate_weights, weights, data, CPU, tmp_path / "cache")
+    message = one_line(trained.evaluate_weights, weights, data, CPU, tmp_path / "cache")
     assert "'colour'" in message
 
 
 def test_a_checkpoint_is_not_taken_for_weights(weights, data, tmp_path):
     checkpoint = weights.with_name("checkpoint.safetensors")
-    message = one_line(runs.evaluate_weights, checkpoint, data, CPU, tmp_path / "cache")
+    message = one_line(trained.evaluate_weights, checkpoint, data, CPU, tmp_path / "cache")
     assert "weights.safetensors" in message
 
 
@@ -304,7 +307,7 @@ def test_images_other_than_those_of_the_records_are_noted(tmp_path):
     assert note_on_other_images(other_scale, "34" * 32, tmp_path) == ""
 
 
-def test_the_committed_records_are_those_that_are_compared_with(data, tmp_path):
+def test_own_images_are_noted_with_their_scale(data, tmp_path):
     notes = []
     runs.run(
         load_recipe("table_1/se_resnet50_baseline", "smoke").model_copy(
@@ -318,7 +321,7 @@ def test_the_committed_records_are_those_that_are_compared_with(data, tmp_path):
         workers=0,
         note=notes.append,
     )
-    assert any("not the images that the committed records" in text for text in notes)
+    assert any("not the images of scale smoke; this run has a scale" in text for text in notes)
 
 
 def test_evaluations_and_figures_can_be_made_fewer(train):

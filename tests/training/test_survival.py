@@ -23,6 +23,7 @@ from dreal_lib.recipes import recipe_names
 from dreal_lib.recipes.retrieval import RETRIEVAL
 from dreal_lib.runtime.deadline import VARIABLE, deadline_after
 from dreal_lib.runtime.determinism import deterministic
+from dreal_lib.tasks.task import open_data
 from dreal_lib.training import run_folder, runs
 from dreal_lib.training.checkpoints import load_checkpoint
 from dreal_lib.training.progress import Pace
@@ -358,15 +359,17 @@ def test_most_informative_runs_come_first():
     assert tables == sorted(tables, key=order.index)
 
 
-def test_missing_runs_are_those_without_a_complete_record(run_tiny, tmp_path):
-    recipe, made = tiny_recipe(BASELINE), (f"table_1/{BASELINE}", 0)
+def test_missing_runs_are_those_without_a_complete_record(run_tiny, data, tmp_path):
+    made = (f"table_1/{BASELINE}", 0)
     wanted = [made, (f"table_1/{BASELINE}", 1), (f"table_1/{REINFORCED}", 0)]
     roots = [tmp_path / "none", tmp_path / "run-records"]
     with pytest.raises(OutOfTime):
         run_tiny(pace=Pace(0, time.time() - 1))
-    assert missing(wanted, "smoke", recipe.variant, roots) == wanted
+    recipe = tiny_recipe(BASELINE)
+    variant = runs.placed(recipe, open_data(recipe, data, None)).variant
+    assert missing(wanted, "smoke", variant, roots) == wanted
     run_tiny()
-    assert missing(wanted, "smoke", recipe.variant, roots) == wanted[1:]
+    assert missing(wanted, "smoke", variant, roots) == wanted[1:]
     assert missing(wanted, "desktop", None, roots) == wanted
 
 

@@ -72,6 +72,10 @@ class Grid:
             for name, shown in self.groups.items()
         )
 
+    def __len__(self) -> int:
+        """How many images are shown; there may be none where few were evaluated."""
+        return sum(map(len, self.groups.values()))
+
 
 def outcome_groups(pair: Pair) -> Groups:
     """Validation images by who predicts them right, each (N,) bool; wrong in both is no group."""

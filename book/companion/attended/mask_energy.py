@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from book.companion.attended.placing import resized_scores
-from book.companion.attended.ranked_lists import refuse_other_places
+from book.companion.attended.ranked_lists import same_places
 from book.companion.attended.scores import Pair, ScoreComparison, compare_scores
 from book.companion.attended.text import seed_lines
 from book.companion.results.retrieval_rows import (
@@ -35,20 +35,22 @@ from dreal_lib.records.arrays import (
 
 
 def energies(comparison: SetsComparison) -> list[tuple[NetworkComparison, ScoreComparison]]:
-    """The share of maps on the figures, step by step; nothing where no mask is known.
+    """The share of maps on the figures, step by step.
+
+    Nothing where no mask is known, or where two runs measured other pairs.
 
     Raises:
-        UserError: Two runs measured other pairs, or figure data are damaged.
+        UserError: Figure data are damaged.
     """
     found = []
     for _, pair in steps_of(comparison):
         seeds = []
         for first, second in pair.pairs:
-            runs = dict(zip("ab", (first, second), strict=True))
-            arrays = {key: run.figure_data() for key, run in runs.items()}
+            arrays = {"before": first.figure_data(), "after": second.figure_data()}
             if not all(PAIR_ENERGY in kept for kept in arrays.values()):
                 continue
-            refuse_other_places(runs, arrays, PAIR_QUERY, PAIR_GALLERY)
+            if not same_places(arrays, PAIR_QUERY, PAIR_GALLERY):
+                continue
             scores = ({SCORE.of("energy"): kept[PAIR_ENERGY]} for kept in arrays.values())
             clusters = _identities(next(iter(arrays.values())))
             one = first.record

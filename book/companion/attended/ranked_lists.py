@@ -16,7 +16,6 @@ from book.companion.attended.placing import placing_sentence
 from book.companion.results.retrieval_rows import LABELS, SetsComparison, by_method
 from book.companion.text.tables import NOTHING, Cell, Marked, Origin, Table
 from dreal_lib.diagnosis.cells import Cells, cells_of
-from dreal_lib.errors import UserError
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.arrays import (
     AVERAGE_PRECISION,
@@ -153,7 +152,11 @@ def load(comparison: SetsComparison, shown_seed: int | str = "first", data_root=
             "These runs hold no maps: they were made without pytorch-grad-cam, or before ranked "
             "lists were kept. Run them again to see them."
         )
-    refuse_other_places(chosen, arrays, KEPT_PLACE)
+    if not same_places(arrays, KEPT_PLACE):
+        return _nothing(
+            "These runs were made on different images, so their answers cannot be set against each "
+            "other. Run them on one set to see them."
+        )
     groups = _outcomes(arrays[first], arrays["reinforced"])
     drawn = {name: next(iter(np.flatnonzero(group)), None) for name, group in groups.items()}
     wanted = [number for number in drawn.values() if number is not None]
@@ -177,17 +180,10 @@ def _nothing(reason: str) -> Lists:
     return Lists(dict.fromkeys(OUTCOMES), (reason,))
 
 
-def refuse_other_places(
-    runs: Mapping[str, StoredRecord], arrays: Mapping[str, Arrays], *names: str
-) -> None:
-    """Refuses runs that kept other images, by name; both arguments have the same keys."""
-    methods = list(arrays)
-    for method in methods[1:]:
-        if any(not np.array_equal(arrays[methods[0]][n], arrays[method][n]) for n in names):
-            raise UserError(
-                f"{runs[methods[0]].path} and {runs[method].path} kept other images; run both "
-                "again on one set"
-            )
+def same_places(arrays: Mapping[str, Arrays], *names: str) -> bool:
+    """Whether all runs kept the same images; else they cannot be set against each other."""
+    first, *others = arrays.values()
+    return all(np.array_equal(first[name], other[name]) for other in others for name in names)
 
 
 def _outcomes(first: Arrays, second: Arrays) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ from book.companion.text.differences import NOT_RUN
 from book.companion.text.runs import train_command
 from book.companion.text.tables import Cell, Marked, Table, marked_by
 from dreal_lib.comparison import rows as compare
+from dreal_lib.recipes.own_data import is_reproduction
 from dreal_lib.records import StoredRecord
 
 NO_TRAINING = "no training needed"
@@ -84,9 +85,9 @@ def judge(stored: Sequence[StoredRecord], profile: str, variant: str | None) -> 
 
 
 def scales_of(stored: Sequence[StoredRecord]) -> list[Scale]:
-    """The scales that there are runs of; of hand-made overrides no two runs need be alike."""
+    """The reproduction's scales that there are runs of."""
     found = [Scale(stored, *scale) for scale in compare.scales_of(stored)]
-    return [scale for scale in found if not (scale.variant or "").startswith("custom")]
+    return [scale for scale in found if is_reproduction(scale.variant)]
 
 
 def judge_one(statement: Statement, scales: Sequence[Scale]) -> Entry:

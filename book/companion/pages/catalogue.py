@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from book.companion.papers.dreal import TABLE_1
 from book.companion.papers.paper import Paper, paper_of, part_of
 from dreal_lib.errors import UserError, unknown_choice
+from dreal_lib.recipes.own_data import CUSTOM, OWN_DATA, without_own_data
 from dreal_lib.records import scale_name
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
@@ -154,7 +155,7 @@ class Parameters:
 
     Attributes:
         profile: "smoke", "desktop" or "paper".
-        variant: Named set of overrides, or None.
+        variant: Named set of overrides, or None; with own data as in the name of their scale.
         seeds: Seeds wanted, or None for all there are.
         results: "recorded" reads the committed records alone; "rerun" takes the runs made on this
             machine, and committed ones for the rows that were not run again.
@@ -247,6 +248,13 @@ def _variant(name: str, value: object) -> str | None:
     # papermill -p turns the word None into None.
     if value is None or value in ("", "none"):
         return None
+    if isinstance(value, str) and OWN_DATA.fullmatch(value):  # as in the name of their scale
+        named = without_own_data(value)
+        if named is not None and not CUSTOM.fullmatch(named):
+            _one_of(lambda: _names("variants"))(name, named)
+        return value
+    if isinstance(value, str) and CUSTOM.fullmatch(value):
+        return value
     return _one_of(lambda: (*_names("variants"), "custom", "none", "default"))(name, value)
 
 

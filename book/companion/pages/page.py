@@ -30,6 +30,7 @@ from book.companion.text.foreign import as_csv, block
 from book.companion.text.runs import missing_runs, runs_sentence
 from book.companion.text.tables import Origin, Table, ranges_text
 from dreal_lib.comparison.rows import Row, compare_scale, scales_of, split
+from dreal_lib.recipes.own_data import is_reproduction
 from dreal_lib.records import StoredRecord
 
 CSV_DIGITS = 6  # of the numbers behind a figure; more than float32 holds reliably would be noise
@@ -126,13 +127,11 @@ class Page:
 
     @cached_property
     def other_scales(self) -> list[Any]:
-        """The same for every other named scale that there are runs of."""
+        """The same for every other scale of the reproduction that there are runs of."""
         found = [
             self._at(profile, variant)
             for profile, variant in scales_of(self.stored)
-            if not self.parameters.covers(profile, variant)
-            # Of hand-made overrides no two runs need be alike.
-            and not (variant or "").startswith("custom")
+            if not self.parameters.covers(profile, variant) and is_reproduction(variant)
         ]
         return [comparison for comparison in found if comparison.runs]
 
@@ -213,8 +212,10 @@ class Page:
             optional: Without data nothing is shown at all.
         """
         if data is None or (hasattr(data, "__len__") and len(data) == 0):
-            if not optional:
+            if not optional and self._missing_commands():
                 self.missing()
+            elif not optional:
+                self.say("These runs have nothing that this figure could show.")
             return
         table = data if numbers is None else numbers(data)
         caption = caption.format(data=data)
@@ -254,13 +255,7 @@ class Page:
 
         Without either, nothing.
         """
-        data_root = str(self.parameters.data_root or "DATA")
-        shown = {row.recipe for row in self.rows}
-        commands = [
-            command
-            for part in self.comparison.parts
-            for command in missing_runs(part, self.parameters.seeds, data_root, shown)
-        ]
+        commands = self._missing_commands()
         pairs = [pair for part in self.comparison.parts for pair in part.networks]
         if unpaired := unpaired_sentences(pairs):
             self.say(unpaired)
@@ -269,6 +264,15 @@ class Page:
                 f"Not run at scale {self.parameters.scale}; each command makes one run "
                 f"(DATA: the prepared images):\n\n{block(commands)}"
             )
+
+    def _missing_commands(self) -> list[str]:
+        data_root = str(self.parameters.data_root or "DATA")
+        shown = {row.recipe for row in self.rows}
+        return [
+            command
+            for part in self.comparison.parts
+            for command in missing_runs(part, self.parameters.seeds, data_root, shown)
+        ]
 
     def footer(self, runs: Sequence[StoredRecord] | None = None) -> None:
         """Show how the page was made: command, records, recipes, commit, data, time, hardware.

@@ -142,6 +142,7 @@ def files_of_a_run(task: str, row: str, profile: str, variant: str | None) -> li
     """Source files that decide a run: its code, and of the recipes those it is made from."""
     recipes = PACKAGE / "recipes"
     others = {recipes / f"{name}.py" for name in TASKS if name != task}
+    others.add(recipes / "sets.py")  # decides where a run is recorded, not what it is
     used = [recipes / f"{row}.yaml", recipes / "profiles" / task / f"{profile}.yaml"]
     used += [recipes / "variants" / task / f"{variant}.yaml"] if variant else []
     # A task's module is imported by its name, so that no other task's is.

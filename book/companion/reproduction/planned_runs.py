@@ -1,4 +1,4 @@
-"""Which runs Snakemake would train, told by Snakemake itself as it plans.
+"""Which runs Snakemake would train, and which rules failed, told by Snakemake itself.
 
 The Snakefile adds this to Snakemake's log, where each job arrives with its rule and its wildcards.
 What is printed would have to be parsed, and Snakemake's summary leaves interrupted jobs out.
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dreal_lib.errors import UserError
 
-_JOB = "job_info"  # `LogEvent.JOB_INFO` of snakemake_interface_logger_plugins
+# `LogEvent.JOB_INFO` and `JOB_ERROR` of snakemake_interface_logger_plugins
+_JOB, _ERROR = "job_info", "job_error"
 
 
 class PlannedRuns(logging.Handler):
@@ -27,6 +28,47 @@ class PlannedRuns(logging.Handler):
             return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps([record.wildcards["row"], int(record.wildcards["seed"])]) + "\n")
+
+
+class FailedRules(logging.Handler):
+    """Writes the rules that failed to a file, each with its log, a line of JSON each."""
+
+    def __init__(self, path: Path | str):
+        super().__init__()
+        self.path = Path(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by `logging` for everything that Snakemake says."""
+        if getattr(record, "event", None) != _ERROR:
+            return
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps([record.rule_name, [str(log) for log in record.log]]) + "\n")
+
+
+def failure_lines(path: Path, root: Path) -> list[str]:
+    """A line for each rule that failed: the last one of its log, which is the reason.
+
+    Args:
+        path: What `FailedRules` wrote; nothing failed if it is not there.
+        root: The logs' names are below it.
+    """
+    if not path.exists():
+        return []
+    lines = []
+    for text in dict.fromkeys(path.read_text(encoding="utf-8").splitlines()):
+        rule, logs = json.loads(text)
+        for log in logs:
+            reason = _last_line(root / log)
+            lines.append(f"rule {rule} failed: {reason} (all of it: {log})")
+    return lines
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def read_planned(path: Path | str) -> list[tuple[str, int]]:

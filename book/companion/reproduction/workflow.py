@@ -15,7 +15,11 @@ from typing import IO
 from book.companion.reproduction.backlog import Run, by_information, missing, rows_of
 from book.companion.reproduction.estimates import estimate, plan_lines
 from book.companion.reproduction.one_batch import only_one
-from book.companion.reproduction.planned_runs import read_planned
+from book.companion.reproduction.own_images import (
+    placed_variant,
+    refuse_records_of_other_images,
+)
+from book.companion.reproduction.planned_runs import failure_lines, read_planned
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import load_recipe
 from dreal_lib.records import find_records, record_path, scale_name
@@ -68,7 +72,17 @@ def reproduce(
     deadline = deadline_after(max_minutes)
     # Runs on a GPU share the cores beside it, which feed it; else each has one.
     threads = max(cores // jobs, 1) if gpu else 1
-    batch = _Batch(profile, variant, numbers, rows, data, jobs, deadline, threads)
+    placed = placed_variant(rows, data, profile, variant)
+    batch = _Batch(profile, variant, numbers, rows, data, jobs, deadline, threads, placed=placed)
+    refuse_records_of_other_images(
+        [(row, _record_file(batch, row, seed)) for row, seed in batch.runs(rows)],
+        data,
+        profile,
+        variant,
+        PROJECT_ROOT / "build",
+    )
+    if placed != variant:
+        print(f"own data: scale {scale_name(profile, placed)}", flush=True)
     if dry_run:
         return _plan(batch, only_missing)
     with only_one(PROJECT_ROOT / "build", deadline) as lock:
@@ -107,7 +121,8 @@ def _has_gpu() -> bool:
 class _Batch:
     """What calls of Snakemake in one batch share.
 
-    `threads` are those of each of `jobs` runs; `lock` is the standard input of all processes, see
+    `placed` is the variant of its records (`own_images`); `threads` are those of each of `jobs`
+    runs; `lock` is the standard input of all processes, see
     `book.companion.reproduction.one_batch`.
     """
 
@@ -120,6 +135,7 @@ class _Batch:
     deadline: float | None
     threads: int = 1
     lock: IO[str] | None = None
+    placed: str | None = None
 
     def runs(self, rows: str) -> list[Run]:
         """Those of some rows (see `rows_of`), most informative first."""
@@ -133,6 +149,7 @@ class _Batch:
             more: Of the Snakefile's configuration.
         """
         config = {"profile": self.profile, "variant": self.variant or "", "rows": self.rows, **more}
+        config["placed"] = self.placed or ""
         config["seeds"] = ",".join(map(str, self.seeds))
         if self.data is not None:
             config["data"] = str(self.data.resolve())
@@ -157,9 +174,12 @@ class _Batch:
             # As JSON: --config reads values as YAML, cuts a path at ` #` and makes 10 of `010`. In
             # build/, which a cluster's machines see too.
             path = Path(folder) / "batch.json"
-            path.write_text(json.dumps(config))
             command += ["--configfile", str(path)]
+            failed = Path(folder) / "failed.jsonl"
+            path.write_text(json.dumps({**config, "failed": str(failed)}))
             done = subprocess.run(command, env=environment, stdin=self.lock, check=False)
+            for line in failure_lines(failed, PROJECT_ROOT):
+                print(line, file=sys.stderr, flush=True)
         status = done.returncode
         return EX_TEMPFAIL if status and self.time_is_up() else status
 
@@ -197,7 +217,7 @@ def _train_missing(batch: _Batch) -> int:
 def _missing(batch: _Batch) -> list[Run]:
     roots = [PROJECT_ROOT / folder for folder in (RECORDED, MADE_HERE)]
     every = batch.runs("all" if batch.rows == "pair" else batch.rows)
-    runs = missing(every, batch.profile, batch.variant, roots)
+    runs = missing(every, batch.profile, batch.placed, roots)
     print(f"{len(runs)} of {len(every)} runs have no record", flush=True)
     return runs
 
@@ -213,18 +233,22 @@ def _plan(batch: _Batch, only_missing: bool) -> int:
             if status:
                 return status
             runs = by_information(read_planned(planned))
-    scale = scale_name(batch.profile, batch.variant)
+    scale = scale_name(batch.profile, batch.placed)
     made_here = find_records(
-        PROJECT_ROOT / MADE_HERE, profile=batch.profile, variant=batch.variant, origin="re-run"
+        PROJECT_ROOT / MADE_HERE, profile=batch.profile, variant=batch.placed, origin="re-run"
     )
-    committed = find_records(PROJECT_ROOT / RECORDED, profile=batch.profile, variant=batch.variant)
+    committed = find_records(PROJECT_ROOT / RECORDED, profile=batch.profile, variant=batch.placed)
     estimates = [estimate(*run, scale, [*made_here, *committed]) for run in runs]
     print(*plan_lines(estimates, batch.jobs), sep="\n")
     return 0
 
 
 def _record_files(runs: Iterable[Run], batch: _Batch) -> list[str]:
-    return [str(record_path(MADE_HERE, batch.profile, batch.variant, *run)) for run in runs]
+    return [str(record_path(MADE_HERE, batch.profile, batch.placed, *run)) for run in runs]
+
+
+def _record_file(batch: _Batch, row: str, seed: int) -> Path:
+    return PROJECT_ROOT / record_path(MADE_HERE, batch.profile, batch.placed, row, seed)
 
 
 def _environment() -> dict[str, str]:

@@ -11,6 +11,7 @@ from book.companion.text.foreign import plain
 from book.companion.text.runs import distinct, trained_name
 from dreal_lib.comparison.rows import NetworkComparison, Row
 from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
+from dreal_lib.recipes.own_data import is_reproduction
 from dreal_lib.records import StoredRecord, scale_name
 
 METHODS = ("baseline", "attention", "reinforced")
@@ -93,7 +94,7 @@ def compare_sets(
         for run in stored
         if run.record.profile == profile and run.record.task == "retrieval"
     }
-    named = {v for v in found if not (v or "").startswith("custom")}  # of those no two are alike
+    named = {variant for variant in found if is_reproduction(variant)}
     expected = SETS.get(profile, {})
     more = sorted(named - expected.keys(), key=str)
     parts = (compare_methods(stored, profile, v) for v in (*expected, *more))

@@ -7,6 +7,7 @@ from book.companion.papers import dreal
 from book.companion.text.foreign import plain
 from book.companion.text.tables import counted, seeds_text
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
+from dreal_lib.recipes.own_data import CUSTOM, without_own_data
 from dreal_lib.records import Record, StoredRecord
 from dreal_lib.runtime.environment import Hardware
 
@@ -117,7 +118,8 @@ def train_command(
 ) -> str:
     """The command that makes a record, with the number of threads that `dreal reproduce` uses."""
     parts = ["dreal", "train", recipe, "--profile", profile]
-    parts += ["--variant", variant] if variant else []
+    named = without_own_data(variant)  # the data say it themselves
+    parts += ["--variant", named] if named else []
     return shlex.join([*parts, "--seed", str(seed), *THREADS, "--data", data_root])
 
 
@@ -135,6 +137,8 @@ def missing_runs(
         data_root: Where the data lie.
         recipes: The rows asked for; None: all of the table.
     """
+    if CUSTOM.match(comparison.variant or ""):  # whose settings stand in its records alone
+        return []
     wanted = [0] if seeds is None else sorted(seeds)
     return [
         train_command(row.recipe, comparison.profile, comparison.variant, seed, data_root)

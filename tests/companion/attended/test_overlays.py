@@ -98,6 +98,8 @@ def test_the_same_grid_gives_the_same_picture():
     assert first == second
 
 
-def test_nothing_to_draw_is_refused():
+def test_nothing_to_draw_is_an_empty_grid_and_refused():
+    assert len(grid(fixed=(), broken=())) == 0
+    assert len(grid(fixed=(shown(),), broken=())) == 1
     with pytest.raises(UserError, match="nothing to draw"):
         overlays.draw_grid(grid(fixed=(), broken=()))

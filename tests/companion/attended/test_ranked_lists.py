@@ -10,7 +10,7 @@ from synthetic_retrieval import FIRST, KEPT, QUERIES, figure_arrays, write_retri
 from book.companion import drawing
 from book.companion.attended import mask_energy, pictures, ranked_figure, ranked_lists
 from book.companion.results import retrieval_rows
-from book.companion.text.tables import MINUS
+from book.companion.text.tables import MINUS, NOTHING
 from dreal_lib import records
 from dreal_lib.data.identities import open_identity_set
 from dreal_lib.errors import UserError
@@ -88,16 +88,18 @@ def test_runs_without_maps_say_so(tmp_path):
     assert len(mask_energy.energy_table(compared(tmp_path)).rows) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "read"),
-    [("kept/place", ranked_lists.load), ("pairs/gallery", mask_energy.energy_table)],
-)
-def test_runs_that_kept_other_images_are_refused(tmp_path, name, read):
+@pytest.mark.parametrize("name", ["kept/place", "pairs/gallery"])
+def test_runs_that_kept_other_images_are_not_set_against_each_other(tmp_path, name):
     other = figure_arrays()
     write_retrieval(tmp_path, "attention", arrays=other)
     write_retrieval(tmp_path, "reinforced", arrays=other | {name: other[name] + 1})
-    with pytest.raises(UserError, match="kept other images"):
-        read(compared(tmp_path))
+    lists = ranked_lists.load(compared(tmp_path))
+    rows = mask_energy.energy_table(compared(tmp_path)).rows
+    if name == "kept/place":
+        assert set(lists.by_outcome.values()) == {None}
+        assert "made on different images" in lists.sentences[0]
+    else:
+        assert [set(row) for row in rows] == [{NOTHING}]
 
 
 def test_right_and_wrong_differ_in_line_and_sign(tmp_path):

@@ -10,6 +10,7 @@ import papermill
 import pytest
 from synthetic_records import Costs, write_run
 
+from book.companion.claims import board
 from book.companion.critics import curves, explorer, figures
 from book.companion.pages import execute, footer, page
 from book.companion.pages.catalogue import PAGES, Parameters, check_parameters
@@ -43,6 +44,9 @@ def test_the_defaults():
         ({"profile": "smoke"}, "variant", None),
         ({"profile": "desktop", "variant": "none"}, "variant", None),
         ({"profile": "desktop", "variant": None}, "variant", None),
+        ({"variant": "own-1a2b3c4d"}, "variant", "own-1a2b3c4d"),
+        ({"variant": "two_cores+own-1a2b3c4d"}, "scale", "desktop+two_cores+own-1a2b3c4d"),
+        ({"variant": "custom-0a1b2c3d+own-1a2b3c4d"}, "profile", "desktop"),
         ({"seeds": "all"}, "seeds", None),
         ({"seeds": "[1, 0, 1]"}, "seeds", (0, 1)),
         ({"seeds": "2,0"}, "seeds", (0, 2)),
@@ -65,6 +69,8 @@ def test_parameters_are_read(given, field, value):
         ({"profile": 3}, "profile must be text; got 3"),
         ({"variant": "two_core"}, "did you mean 'two_cores'?"),
         ({"variant": 2}, "variant must be text"),
+        ({"variant": "two_core+own-1a2b3c4d"}, "did you mean 'two_cores'?"),
+        ({"variant": "own-1a2b"}, "unknown variant 'own-1a2b'"),
         ({"results": "recordet"}, "did you mean 'recorded'?"),
         ({"seeds": "one"}, "seeds is \"all\" or whole numbers; got 'one'"),
         ({"seeds": "[]"}, "seeds is"),
@@ -224,9 +230,31 @@ def test_other_scales_are_shown_apart(tmp_path):
     write_run(tmp_path, BASELINE)
     write_run(tmp_path, BASELINE, profile="desktop", variant="two_cores", top1=(33.25, 33.0))
     write_run(tmp_path, BASELINE, variant="custom", top1=(11.25, 11.0))
+    write_run(tmp_path, BASELINE, variant="own-ffffffff", top1=(22.25, 22.0))
     view = view_of(tmp_path, "table_1", table_1.compare_networks)
-    # Hand-made overrides are nobody's scale.
+    # Hand-made overrides are nobody's scale, and own data are not the reproduction's.
     assert [comparison.scale for comparison in view.other_scales] == ["desktop+two_cores"]
+    assert {run.record.last.top1_error_pct for run in view.runs} == {50.0}
+    judged = {(scale.profile, scale.variant) for scale in board.scales_of(view.stored)}
+    assert judged == {("smoke", None), ("desktop", "two_cores")}
+
+
+def test_own_data_are_shown_where_they_are_asked_for(tmp_path, shown):
+    write_run(tmp_path, BASELINE)
+    write_run(tmp_path, BASELINE, variant="own-ffffffff", top1=(22.25, 22.0))
+    view = view_of(tmp_path, "table_1", table_1.compare_networks, variant="own-ffffffff")
+    assert {run.record.last.top1_error_pct for run in view.runs} == {22.25}
+    view.missing()
+    said = texts(shown)
+    assert "Not run at scale smoke+own-ffffffff" in said
+    assert "--variant" not in said  # the data say it
+
+
+def test_a_figure_for_which_nothing_qualifies_says_so(tmp_path, shown):
+    write_run(tmp_path, REINFORCED)
+    view = view_of(tmp_path)
+    view.figure(None, [], caption="", alt="", label="fig-empty")
+    assert "nothing that this figure could show" in texts(shown)
 
 
 def test_the_footer_says_how_the_page_was_made(tmp_path, shown):

@@ -4,7 +4,12 @@ import logging
 
 import pytest
 
-from book.companion.reproduction.planned_runs import PlannedRuns, read_planned
+from book.companion.reproduction.planned_runs import (
+    FailedRules,
+    PlannedRuns,
+    failure_lines,
+    read_planned,
+)
 from dreal_lib.errors import UserError
 
 
@@ -33,6 +38,22 @@ def test_runs_are_kept_once_and_in_order(tmp_path):
 def test_the_event_is_called_as_snakemake_calls_it():
     common = pytest.importorskip("snakemake_interface_logger_plugins.common")
     assert common.LogEvent.JOB_INFO == "job_info"
+    assert common.LogEvent.JOB_ERROR == "job_error"
+
+
+def test_a_rule_that_failed_says_why(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.log").write_text("epoch 1\n\ndreal: the reason\n\n")
+    handler = FailedRules(tmp_path / "failed")
+    assert failure_lines(tmp_path / "failed", tmp_path) == []
+    say(handler, event="job_info", rule_name="train", log=["logs/a.log"])
+    for _ in range(2):  # Snakemake says it again at the end
+        say(handler, event="job_error", rule_name="train", log=["logs/a.log"])
+    say(handler, event="job_error", rule_name="book", log=["logs/none.log"])
+    assert failure_lines(tmp_path / "failed", tmp_path) == [
+        "rule train failed: dreal: the reason (all of it: logs/a.log)",
+        "rule book failed: it said nothing (all of it: logs/none.log)",
+    ]
 
 
 def test_a_snakefile_that_tells_nothing(tmp_path):
