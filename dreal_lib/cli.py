@@ -86,7 +86,10 @@ Set = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Cache = Annotated[Path, typer.Option(help="Where decoded images are kept.")]
-Workers = Annotated[int, typer.Option(help="Processes that decode streamed images.", min=0)]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that decode streamed images; by default up to 4.", min=0),
+]
 MaxMinutes = Annotated[
     float | None, typer.Option(help="Stop in time, with status 75; the same command goes on.")
 ]
@@ -124,7 +127,7 @@ def train(
     records: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("build/records"),
     device: Device = "auto",
     cache: Cache = Path("build/cache"),
-    workers: Workers = 4,
+    workers: Workers = None,
     decode: Decode = "workers",
     threads: Threads = 0,
     max_minutes: MaxMinutes = None,
@@ -225,7 +228,7 @@ def evaluate(
     data: Data,
     device: Device = "auto",
     cache: Cache = Path("build/cache"),
-    workers: Workers = 4,
+    workers: Workers = None,
 ) -> None:
     """Evaluate the weights of a run, which hold their recipe, on the val images of a data root.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dreal_lib import records
+from dreal_lib.recipes import load_recipe, recipe_names
 from dreal_lib.recipes.classification import CLASSIFICATION
 
 MAPS = ("layer1.0", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0")
@@ -62,6 +63,24 @@ def history(columns, epochs: int, *results: dict) -> pd.DataFrame:
     return table.assign(epoch=table.index)
 
 
+def agreeing(recipe, profile, stand_in, fields, settings) -> dict:
+    """Fields of a record with whole settings and their hash, as reading a record wants them.
+
+    Args:
+        recipe, profile: Of the record.
+        stand_in: The row whose settings are taken where there is no such recipe.
+        fields: Of the record, which its settings repeat.
+        settings: What differs from the recipe.
+    """
+    known = recipe if recipe in recipe_names() else stand_in
+    base = load_recipe(known, profile)
+    said = {name: fields[name] for name in ("profile", "variant", "network", "method", "overrides")}
+    whole = type(base).model_validate(
+        base.model_dump(mode="json") | settings | said | {"name": recipe}
+    )
+    return {"settings": whole.model_dump(mode="json"), "recipe_hash": whole.hash}
+
+
 def write_run(
     root: Path,
     recipe: str = "table_1/se_resnet50_reinforced",
@@ -78,6 +97,11 @@ def write_run(
     """Write a whole run; `top1` and `top5` are (last, best), `changes` replace record fields."""
     path = records.record_path(root, profile, variant, recipe, seed)
     network, _, method = recipe.split("/")[-1].rpartition("_")
+    settings = {
+        "depths": {"50": 14, "101": 26}, "width": 16, "image_size": 48, "epochs": epochs,
+        "resize": 56,
+    } | changes.pop("settings", {})  # fmt: skip
+    epochs = settings["epochs"]
     reinforced = changes.get("method", method) == "reinforced"
     companion = records.companion_path
     results = {
@@ -107,17 +131,9 @@ def write_run(
     )
     fields = {
         "recipe": recipe,
-        "recipe_hash": "a1" * 32,
         "profile": profile,
         "variant": variant,
         "overrides": {},
-        "settings": {
-            "network": network,
-            "depths": {"50": 14, "101": 26},
-            "width": 16,
-            "image_size": 48,
-            "epochs": epochs,
-        },
         "network": network,
         "method": method,
         "seed": seed,
@@ -146,6 +162,10 @@ def write_run(
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }
-    record = records.record_type("classification").model_validate(fields | changes)
+    fields |= changes
+    settings["epochs"] += not fields["complete"]
+    stand_in = f"table_1/se_resnet50_{fields['method']}"
+    fields |= agreeing(recipe, profile, stand_in, fields, settings)
+    record = records.record_type("classification").model_validate(fields)
     records.write_record(record, path)
     return record

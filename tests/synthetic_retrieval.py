@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from synthetic_records import history
+from synthetic_records import agreeing, history
 
 from book.companion.results.retrieval_rows import recipe_of
 from dreal_lib import records
@@ -69,14 +69,21 @@ def write_retrieval(
     """Write a whole run; the best epoch is a point better than the last."""
     recipe = recipe_of(method)
     path = records.record_path(root, profile, variant, recipe, seed)
-    results = {"last": scores(rank1, mean_ap, 4), "best": scores(rank1 + 1, mean_ap + 1, 3)}
+    settings = {"depths": {"50": 14}, "width": 16, "image_size": [16, 8], "epochs": 4} | (
+        settings or {}
+    )
+    epochs = settings["epochs"]
+    results = {
+        "last": scores(rank1, mean_ap, epochs),
+        "best": scores(rank1 + 1, mean_ap + 1, epochs - 1),
+    }
     results |= {name: changes[name] for name in results if name in changes}
     columns = RETRIEVAL.history_columns
     network = "resnet50" if method == "baseline" else "cbam_resnet50"
     files = records.CompanionFiles(
         history=records.write_table(
             records.companion_path(path, "history"),
-            history(columns, 4, *results.values()).to_dict("records"),
+            history(columns, epochs, *results.values()).to_dict("records"),
             columns,
         ),
         figure_data=records.write_figure_data(
@@ -85,14 +92,9 @@ def write_retrieval(
     )
     fields = {
         "recipe": recipe,
-        "recipe_hash": "a1" * 32,
         "profile": profile,
         "variant": variant,
         "overrides": {},
-        "settings": {
-            "name": recipe, "network": network, "method": method, "depths": {"50": 14},
-            "width": 16, "image_size": [16, 8], "epochs": 4,
-        } | (settings or {}),
         "network": network,
         "method": method,
         "seed": seed,
@@ -112,6 +114,8 @@ def write_retrieval(
         "command": f"dreal train {recipe} --profile {profile} --seed {seed}",
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }  # fmt: skip
-    record = records.record_type("retrieval").model_validate(fields | changes)
+    fields |= changes
+    fields |= agreeing(recipe, profile, recipe, fields, settings)
+    record = records.record_type("retrieval").model_validate(fields)
     records.write_record(record, path)
     return record

@@ -5,6 +5,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ STOPPED = 130  # the shell's status for a program ended by Ctrl-C
 
 def main() -> None:
     """Runs `app`; an error meant for the user becomes one line on stderr and status 2."""
+    os.environ.pop("MPLBACKEND", None)  # no command opens a window; a bad name would end it
     try:
         app()
     except (UserError, PreparationError) as error:
@@ -62,6 +64,12 @@ def execute(
     _require_checkout("execute")
     from book.companion.pages.execute import execute_notebook, parse_parameters
 
+    for needed in ("jupytext", "papermill", "ipykernel"):
+        if find_spec(needed) is None:
+            raise UserError(
+                f"`dreal execute` needs {needed}, which is not installed; try "
+                "pip install -c constraints.txt -e '.[book]'"
+            )
     execute_notebook(notebook, out, parse_parameters(parameters or []))
 
 

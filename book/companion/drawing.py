@@ -30,7 +30,12 @@ DARK_PAGE = "#121212"  # the dark ground of the book's theme
 
 WIDTH_INCHES = 7.0
 MOST_COLUMNS = 6
+# Not of a figure; the backend is whoever's the process is.
+_NOT_STYLE = ("backend", "interactive", "toolbar", "timezone", "webagg", "date.epoch")
+# Whole, beginning with matplotlib's own defaults: a reader's matplotlibrc shall not show.
 STYLE = {
+    name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_NOT_STYLE)
+} | {
     "svg.hashsalt": "dreal",  # the same drawing gives the same bytes
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine has it

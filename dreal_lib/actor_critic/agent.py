@@ -25,7 +25,12 @@ from dreal_lib.actor_critic.normalization import (
     refusing_chance,
 )
 from dreal_lib.actor_critic.oracle import MapGradients, oracle_gradients
-from dreal_lib.actor_critic.reward import logits_of, predicted_right, sample_weights
+from dreal_lib.actor_critic.reward import (
+    logits_of,
+    predicted_right,
+    refuse_labels,
+    sample_weights,
+)
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.runtime.modes import evaluation_mode
 from dreal_lib.settings.dreal import Settings
@@ -134,8 +139,10 @@ class Agent(nn.Module):
             blocks: Names of the blocks to evaluate, instead of the random draw.
 
         Raises:
-            UserError: A block that is not reinforced.
+            UserError: A block that is not reinforced, an empty batch, labels that are not one class
+                an image, or a loss that is not one number.
         """
+        refuse_labels(images, labels)
         units = self._units_in(self._choose(blocks))
         if self.settings.reward_statistics == "batch":
             output, trace, found = self._main_pass(images, labels, units)

@@ -53,12 +53,14 @@ def find_maps(
     Args:
         model: Any network for images (B, 3, H, W).
         stages: Names of the modules whose blocks share a critic.
-        image_size: Side, or (H, W), of the images; needed where maps have positions.
+        image_size: Side, or (H, W), of the images; needed where maps have positions, or where the
+            network fits one size alone (without it, one of 224 pixels is tried).
 
     Raises:
         UserError: A stage does not exist, or holds no attention that multiplies its features; the
             kind of a map is not what its actor declares, or cannot be told; the maps of one stage
-            and kind differ in size; a map over positions without `image_size`.
+            and kind differ in size; a map over positions without `image_size`; or the network
+            fails on an image of this size.
     """
     located = _locate(model, stages)
     made = _probe(model, [actor for _, _, actor in located], image_size)
@@ -87,7 +89,14 @@ def _locate(model: nn.Module, stages: tuple[str, ...]) -> list[tuple[str, str, n
     """(stage, block, actor) of every actor within the stages whose map multiplies its features."""
     names = [name for name, _ in model.named_modules() if name]
     if not stages:
-        raise UserError(f"stages must name at least one module; got none; try {names[:1]}")
+        holding = [
+            name
+            for name, child in model.named_children()
+            if any(makes_map(module) for module in child.modules())
+        ]
+        raise UserError(
+            f"stages must name at least one module with attention; got none; try {holding or names}"
+        )
     located = []
     for stage in stages:
         if stage not in names:
@@ -130,7 +139,9 @@ def _probe(
     size = image_size or PROBE_SIZE
     height, width = (size, size) if isinstance(size, int) else size
     parameter = next(model.parameters())
-    image = torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = 3 if first is None else first.in_channels
+    image = parameter.new_zeros(1, channels, height, width)
     features: dict[nn.Module, Tensor] = {}
     made: dict[nn.Module, tuple[str, tuple[int, ...]]] = {}
 
@@ -143,7 +154,17 @@ def _probe(
         features[actor] = given
 
     with evaluation_mode(model), intercepted(actors, extract=on_extract, attend=on_attend):
-        model(image)
+        try:
+            model(image)
+        except UserError:
+            raise
+        except Exception as error:  # of the user's own modules
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the network fails on an image of {channels} x {height} x {width}, by which its "
+                f"maps are found ({type(error).__name__}: {reason}); give the images' own size, "
+                f"image_size={'(H, W)' if image_size is None else 'another one'}"
+            ) from error
     for actor in actors:
         if actor not in made:
             raise UserError(

@@ -55,9 +55,14 @@ def observed(
             of the others are not kept, as some of them are needed for nothing else.
 
     Raises:
-        UserError: An actor is called a second time.
+        UserError: An actor is called a second time, or what it was given or made is written to in
+            place.
     """
-    trace = Trace()
+    trace, made = Trace(), []
+
+    def keep(actor: nn.Module, **tensors: Tensor) -> None:
+        if not torch.compiler.is_compiling():  # where nothing is written in place
+            made.extend((actor, n, t, _changes(t)) for n, t in tensors.items())
 
     def on_extract(actor: nn.Module, features: Tensor, descriptor: Tensor) -> None:
         if actor in trace.features:
@@ -66,9 +71,11 @@ def observed(
                 f"so its map is not one; give each place a module of its own"
             )
         trace.features[actor], trace.descriptors[actor] = features, descriptor
+        keep(actor, features=features, descriptor=descriptor)
 
     def on_attend(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
         trace.maps[actor] = attention
+        keep(actor, map=attention)
 
     def keep_shortcut(block: str):
         return lambda module, inputs, output: trace.shortcuts.__setitem__(block, output)
@@ -80,9 +87,27 @@ def observed(
         actors = [module for module in model.modules() if makes_map(module)]
         with intercepted(actors, extract=on_extract, attend=on_attend):
             yield trace
+        _refuse_written(model, made)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _changes(tensor: Tensor) -> int:
+    """How often a tensor was written to in place, as far as torch counts."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _refuse_written(model: nn.Module, made: Sequence[tuple[nn.Module, str, Tensor, int]]) -> None:
+    """Refuses what was kept of a pass and then written to: critics would see something else."""
+    for actor, what, tensor, changes in made:
+        if _changes(tensor) != changes:
+            name = next((n for n, module in model.named_modules() if module is actor), "")
+            raise UserError(
+                f"the attention {name!r} ({type(actor).__name__}) or what follows it writes to its "
+                f"{what} in place, which critics and rewards still need; make a new tensor there, "
+                f"as in features * map instead of features.mul_(map)"
+            )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ class Critics(nn.ModuleDict):
         self.groups: dict[str, list[AttentionMap]] = {}
         for item in self.maps:
             key = f"{item.stage}_{item.kind}".replace(".", "_")  # no dots in names of modules
+            # Stages "a.b" and "a_b" have a critic each.
+            while key in self.groups and self.groups[key][0].stage != item.stage:
+                key += "_"
             self.groups.setdefault(key, []).append(item)
         made_as = settings.critic_init, settings.critic_input_norm, settings.critic_hidden
         for key, group in self.groups.items():

@@ -19,6 +19,7 @@ from dreal_lib.actor_critic.critics import Critics
 from dreal_lib.actor_critic.normalization import running_statistics_untouched
 from dreal_lib.actor_critic.oracle import MapGradients
 from dreal_lib.actor_critic.reward import mean_square
+from dreal_lib.errors import UserError
 from dreal_lib.runtime.modes import frozen
 
 # L_c from what the network returned and labels (B,); a dict holds its parts by name.
@@ -26,10 +27,20 @@ Loss = Callable[[Any, Tensor], Tensor | dict[str, Tensor]]
 
 
 def summed(loss: Tensor | dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """L_c and its parts, from what a loss function returned."""
-    if isinstance(loss, Tensor):
-        return loss, {}
-    return sum(loss.values()), loss
+    """L_c and its parts, from what a loss function returned.
+
+    Raises:
+        UserError: It is not one number.
+    """
+    parts = loss if isinstance(loss, dict) else {}
+    total = sum(parts.values()) if parts else loss
+    if not isinstance(total, Tensor) or total.numel() != 1:
+        got = tuple(total.shape) if isinstance(total, Tensor) else type(total).__name__
+        raise UserError(
+            f"classification_loss must return one number for the batch, or a dict of such numbers; "
+            f"got {got}; try reduction='mean'"
+        )
+    return total, parts
 
 
 def learning_maps(trace: Trace, items: Sequence[AttentionMap]) -> dict[nn.Module, Tensor]:

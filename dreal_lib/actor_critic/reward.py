@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from dreal_lib.errors import UserError
+
 
 def log_probabilities(logits: Tensor) -> Tensor:
     """log p, (B, K), in float32 or better."""
@@ -18,8 +20,43 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits (B, K) of what a network returned: itself, or its `logits` if it has several."""
-    return output if isinstance(output, Tensor) else output.logits
+    """The logits (B, K) of what a network returned: itself, or its `logits` if it has several.
+
+    Raises:
+        UserError: It is neither, or not of two axes.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        got = (
+            f"logits {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(output).__name__
+        )
+        raise UserError(
+            f"the network must return logits (B, K), or an object with such `logits`; got {got}; "
+            f"wrap it in a module that does"
+        )
+    return logits
+
+
+def refuse_labels(images: Tensor, labels: Tensor) -> None:
+    """Refuses a batch whose labels are not a class for each image.
+
+    Raises:
+        UserError: An empty batch, labels of another shape or type, or (on a CPU, where looking
+            costs nothing) a negative class, as an ignored index is.
+    """
+    if not len(images):
+        raise UserError("a batch needs at least one image; got none; leave empty batches out")
+    if labels.dtype != torch.int64 or labels.shape != (len(images),):
+        raise UserError(
+            f"labels must be one class an image, int64 ({len(images)},), by which Eq. 1 rewards; "
+            f"got {labels.dtype} {tuple(labels.shape)}; try labels.argmax(1) for soft labels, or "
+            f"labels.long()"
+        )
+    if labels.device.type == "cpu" and int(labels.min()) < 0:
+        raise UserError(
+            f"labels must be classes from 0; got {int(labels.min())}; leave such images out, as "
+            f"Eq. 1 has no reward for them"
+        )
 
 
 def predicted_right(logits: Tensor, labels: Tensor) -> Tensor:

@@ -97,8 +97,9 @@ def _multiplies(actor: nn.Module, features: Tensor, attention: Tensor) -> bool:
         return torch.linspace(low, high, like.numel()).reshape(like.shape).to(like)
 
     features, attention = spread(features, 0.5, 1.5), spread(attention, 0.25, 0.75)
-    once = actor.recalibrate(features.clone(), attention)  # it may write to what it gets
-    return torch.allclose(actor.recalibrate(2 * features, attention), 2 * once, rtol=1e-3)
+    # It may write to what it gets.
+    once = actor.recalibrate(features.clone(), attention.clone())
+    return torch.allclose(actor.recalibrate(2 * features, attention.clone()), 2 * once, rtol=1e-3)
 
 
 def reduce_to_map(features: Tensor, attention: Tensor) -> Tensor:

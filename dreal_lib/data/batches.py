@@ -9,6 +9,8 @@ step.
 
 import copy
 import math
+import multiprocessing
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from dreal_lib.data.cache import CachedSet
 from dreal_lib.data.images import Split, read_image
 from dreal_lib.errors import UserError
 from dreal_lib.runtime import distributed
+from dreal_lib.runtime.environment import usable_cores
 from dreal_lib.runtime.seeding import derived_generator, derived_seed, seeded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in [0, 1]
@@ -191,7 +194,7 @@ def loaded(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Decodes batches of keys of `files` in worker processes and puts them on the device."""
     format_ = torch.channels_last if channels_last else torch.contiguous_format
-    loader = DataLoader(
+    loader = open_loader(
         files, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda"
     )
     for images, labels in one_line_errors(loader):
@@ -261,6 +264,28 @@ class StreamedBatches:
         size, count = self.batch_size, _batch_count(len(order), self.batch_size, self.training)
         cut = [keys[step * size : (step + 1) * size][self.shard] for step in range(start, count)]
         yield from self.load(self.files, cut, self.device, self.channels_last, self.workers)
+
+
+def open_loader(files: Dataset, num_workers: int, **options: Any) -> DataLoader:
+    """A `DataLoader` whose workers start at once, and without torch's advice on their number.
+
+    They are made anew for each epoch and split. From Python 3.14 on each would import torch again,
+    which can take longer than its work; a fork, as before, imports nothing.
+    """
+    forked = num_workers and multiprocessing.get_start_method() == "forkserver"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        return DataLoader(
+            files,
+            num_workers=num_workers,
+            multiprocessing_context="fork" if forked else None,
+            **options,
+        )
+
+
+def default_workers() -> int:
+    """Four where there are as many cores, else one a core that this process may use."""
+    return min(4, usable_cores())
 
 
 def one_line_errors(loader: DataLoader) -> Iterator[Any]:

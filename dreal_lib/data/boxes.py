@@ -180,6 +180,8 @@ def read_boxes(path: Path, files: Iterable[str]) -> dict[str, tuple[Box, ...]]:
             table = csv.DictReader(lines, strict=True)
             header = table.fieldnames or []
             missing = [column for column in ("file", *CORNERS) if column not in header]
+            if missing and ";" in "".join(header):
+                raise UserError(f"{path} has semicolons between its columns; write it with commas")
             if missing:
                 raise UserError(f"{path} lacks the column {missing[0]!r}; prepare the set again")
             for row in table:

@@ -105,14 +105,29 @@ def _writing_to(target: Path) -> Iterator[None]:
     """Lets one process at a time write a cache; an error in doing so names the remedy."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-            _lock(lock, target)
-            yield
+        path = target.with_name(f".{target.name}.lock")
+        while True:
+            with open(path, "w") as lock:
+                _lock(lock, target)
+                if not _is(lock, path):  # whom we waited for took it away
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
     except OSError as error:
         raise UserError(
             f"cannot write the image cache {target} ({error.strerror or error}); free space there "
             f"or choose another folder with --cache"
         ) from None
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: IO[str], target: Path) -> None:
@@ -128,6 +143,14 @@ def _lock(file: IO[str], target: Path) -> None:
 def _write_cache(target: Path, splits: dict[str, Split], stamps: dict, side: int) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    needed = sum(map(len, splits.values())) * side**2 * 3
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise UserError(
+            f"the decoded images need {needed / 2**30:.1f} GiB in {target.parent}, which has "
+            f"{free / 2**30:.1f}; choose another folder with --cache, a smaller --set resize, or "
+            f"--set decoded_cache=false"
+        )
     partial.mkdir()
     try:
         hashes: dict[str, str] = {}
@@ -154,7 +177,11 @@ def _decode(split: Split, side: int, path: Path) -> dict[str, str]:
     with open(path, "wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
         # Written in order, not mapped: on a full disk a write fails, a mapped page kills.
         np.lib.format.write_array_header_1_0(out, header)
-        for file, (pixels, value) in zip(split.files, pool.map(decode, split.files), strict=True):
-            out.write(pixels.tobytes())
-            hashes[file] = value
+        # Few at a time: what is decoded ahead of the writer lies in memory.
+        ahead = 4 * (os.cpu_count() or 1)
+        for start in range(0, len(split.files), ahead):
+            files = split.files[start : start + ahead]
+            for file, (pixels, value) in zip(files, pool.map(decode, files), strict=True):
+                out.write(pixels.tobytes())
+                hashes[file] = value
     return hashes

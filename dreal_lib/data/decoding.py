@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from dreal_lib.data.batches import Files, one_line_errors
+from dreal_lib.data.batches import Files, one_line_errors, open_loader
 from dreal_lib.data.images import read_image, read_plain_jpeg
 from dreal_lib.errors import UserError
 from dreal_lib.runtime.seeding import seeded
@@ -48,7 +48,7 @@ def loaded_on_device(
         UserError: A file cannot be decoded; with its name.
     """
     format_ = torch.channels_last if channels_last else torch.contiguous_format
-    loader = DataLoader(
+    loader = open_loader(
         _Contents(files), batch_sampler=batches, num_workers=workers, collate_fn=_joined
     )
     with closing(one_line_errors(loader)) as read:  # workers end at once if decoding fails

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreal_lib.data.images import read_manifest
+from dreal_lib.data.images import read_manifest, set_name
 from dreal_lib.data.listing import images_in, is_file, is_folder, refuse_unwritable, subfolders
 from dreal_lib.errors import UserError, unknown_choice
 
@@ -104,7 +104,7 @@ def open_identity_set(root: str | Path) -> IdentitySet:
     splits = {s: _split(root, members[s], numbers[s], camera_numbers) for s in SPLITS}
     _check_matches(where, splits["query"], splits["gallery"])
     return IdentitySet(
-        name=read_manifest(root).get("name") or root.resolve().name,
+        name=set_name(root, read_manifest(root)),
         **splits,
         identity_names=tuple(trained),
         test_names=tuple(tested),
@@ -132,6 +132,8 @@ def _read_index(root: Path) -> list[_Row]:
         with index.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing and ";" in "".join(reader.fieldnames or ()):
+                raise UserError(f"{index} has semicolons between its columns; write it with commas")
             if missing:
                 raise UserError(
                     f"{index} must have the columns {','.join(COLUMNS)}; it lacks "

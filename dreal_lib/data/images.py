@@ -106,6 +106,11 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
             f"class folder val/{unknown[0]} of {root} has no train/{unknown[0]}; "
             f"add training images for it or remove it"
         )
+    if len(names) < 2:
+        raise UserError(
+            f"{root / 'train'} holds one class folder, {names[0]!r}, and there is nothing to tell "
+            f"apart; add a folder for each other class"
+        )
     if classes is not None and not 2 <= classes <= len(names):
         raise UserError(f"classes must be from 2 to {len(names)} for {root}; got {classes}")
     kept = tuple(names[:classes])
@@ -113,7 +118,7 @@ def open_image_set(root: str | Path, classes: int | None = None) -> ImageSet:
     titles = {item["name"]: item.get("title", item["name"]) for item in manifest.get("classes", [])}
     left_out: Counter[str] = Counter()
     return ImageSet(
-        name=manifest.get("name") or root.resolve().name,
+        name=set_name(root, manifest),
         train=_list_split(root, "train", kept, left_out),
         val=_list_split(root, "val", kept, left_out),
         titles=tuple(titles.get(name, name) for name in kept),
@@ -163,17 +168,45 @@ def read_manifest(root: Path) -> dict:
         return {}
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not readable JSON ({error}); prepare the set again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not readable JSON ({reason}); prepare the set again") from None
     classes = manifest.get("classes", []) if isinstance(manifest, dict) else None
     if not isinstance(classes, list) or not all(
-        isinstance(item, dict) and "name" in item for item in classes
+        isinstance(item, dict)
+        and _shows(item.get("name"))
+        and _shows(item.get("title", item["name"]))
+        for item in classes
     ):
         raise UserError(
             f"{path} is no manifest (an object whose classes are a list of names and titles); "
             f"prepare the set again, or remove it"
         )
+    name = manifest.get("name", "")
+    if name != "" and not _shows(name):
+        raise UserError(
+            f"the name in {path} must be one line of text; got {str(name)[:80]!r}; mend it, or "
+            f"prepare the set again"
+        )
     return manifest
+
+
+def set_name(root: Path, manifest: dict) -> str:
+    """What a data root is called: as its manifest says, else as its folder.
+
+    Raises:
+        UserError: The folder's name has a character that cannot be shown, an end of a line say.
+    """
+    name = manifest.get("name") or root.resolve().name or "data"
+    if not _shows(name):
+        raise UserError(
+            f"the folder {str(root)!a} has a character in its name that cannot be shown; rename it"
+        )
+    return name
+
+
+def _shows(text: object) -> bool:
+    return isinstance(text, str) and text.isprintable()
 
 
 def read_image(path: Path) -> Image.Image:

@@ -104,8 +104,8 @@ class _RawMaps:
             input_tensor,
             self.target_layers[0],
             targets,
-            self.tapped.detach().cpu().numpy(),
-            None if gradients is None else gradients.cpu().numpy(),
+            self.tapped.detach().float().cpu().numpy(),  # numpy has no bfloat16
+            None if gradients is None else gradients.float().cpu().numpy(),
             eigen_smooth,
         )
 

@@ -170,9 +170,11 @@ def _validated(kind: type[Recipe], values: dict[str, Any]) -> Recipe:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # A place in a list, "milestones.0", is no key that could be set.
+        depth = 2 if first["loc"][0] in (*kind.nested, "depths") else 1
+        key = ".".join(str(part) for part in first["loc"][:depth])
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"recipe key {key!r}: {message}; got {first.get('input')!r}; mend it in the "
+            f"recipe key {key!r}: {message}; got {first.get('input')!r:.80}; mend it in the "
             f"recipe or with --set {key}=VALUE"
         ) from None

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from dreal_lib.recipes.schema import Positive, Recipe
+from dreal_lib.recipes.schema import Positive, Recipe, Side
 from dreal_lib.recipes.task_facts import DataFacts, Metric, TaskFacts, declare
 
 
@@ -26,8 +26,8 @@ class ClassificationRecipe(Recipe):
 
     method: Literal["baseline", "reinforced"]
     classes: Positive | None = None
-    image_size: Positive
-    resize: Positive
+    image_size: Side
+    resize: Side
     smallest_area: float = Field(gt=0, le=1)
     decoded_cache: bool
     batch_size: int = Field(ge=2)
@@ -56,6 +56,11 @@ class ClassFacts(DataFacts):
 
     val_images: int = Field(ge=0)
     classes: int = Field(ge=1)
+
+    @property
+    def decided(self) -> frozenset[str]:
+        # Among five classes the true one is always one of the first five.
+        return frozenset({"top5_error_pct"} if self.classes <= 5 else ())
 
     @property
     def text(self) -> str:

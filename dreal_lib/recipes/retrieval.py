@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_serializer, field_validator
 
-from dreal_lib.recipes.schema import Positive, Recipe
+from dreal_lib.recipes.schema import Positive, Recipe, Side
 from dreal_lib.recipes.task_facts import DataFacts, Metric, TaskFacts, declare
 from dreal_lib.settings.dreal import Settings
 from dreal_lib.settings.retrieval import BEFORE, RetrievalSettings
@@ -28,7 +28,7 @@ class RetrievalRecipe(Recipe):
     nested: ClassVar[dict[str, type]] = {"dreal": Settings, "retrieval": RetrievalSettings}
     batch_key: ClassVar[str] = "identities_per_batch"
 
-    image_size: tuple[Positive, Positive]
+    image_size: tuple[Side, Side]
     pretrained: bool
     identities_per_batch: int = Field(ge=2)
     images_per_identity: int = Field(ge=2)

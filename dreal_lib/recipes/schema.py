@@ -14,9 +14,10 @@ from pydantic import (
 )
 
 from dreal_lib.errors import unknown_choice
-from dreal_lib.settings.dreal import Settings
+from dreal_lib.settings.dreal import LARGEST, Settings
 
 Positive = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(ge=8, le=16_384)]  # pixels; below 8 there is nothing to crop or explain
 Share = Annotated[float, Field(gt=0, lt=1)]
 WORDS = {True: "on", False: "off"}  # YAML reads these words as true and false
 
@@ -61,8 +62,8 @@ class Recipe(BaseModel):
     width: Positive
     stem: Literal["imagenet", "tiny", "cifar"]
     epochs: Positive
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    learning_rate: float = Field(gt=0, le=LARGEST)
+    weight_decay: float = Field(ge=0, le=LARGEST)
     milestones: tuple[Share, ...]
     precision: Literal["fp32", "bf16"]
     channels_last: bool

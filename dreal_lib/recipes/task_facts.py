@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from dreal_lib.errors import UserError, unknown_choice
 from dreal_lib.recipes.schema import Recipe
+from dreal_lib.runtime.environment import Line
 
 FIRST_TASK = "classification"  # of rows, weights and records that name no task
 
@@ -60,9 +61,14 @@ class Frozen(BaseModel):
 class DataFacts(Frozen):
     """The images of a run; each task adds what it counts."""
 
-    name: str
-    fingerprint: str
+    name: Line
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]+$")]
     train_images: int = Field(ge=0)
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """Metrics whose value is known before these images are looked at; nobody is told them."""
+        return frozenset()
 
     @property
     def text(self) -> str:

@@ -111,7 +111,7 @@ def read_record(path: Path | str) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"record {path} does not exist; run its recipe to make it") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, f"is not readable JSON ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise _unreadable(path, f"holds a {type(content).__name__}, not a record")
@@ -128,13 +128,51 @@ def read_record(path: Path | str) -> Record:
             path, f"has a bad field {field}: {' '.join(first['msg'].split())}"
         ) from error
     check_companions(path, record.files)
-    _refuse_edited(path, record)
+    epochs = _refuse_edited_recipe(path, record)
+    _refuse_edited_results(path, record, epochs)
     return record
 
 
-def _refuse_edited(path: Path, record: Record) -> None:
+def _refuse_edited_recipe(path: Path, record: Record) -> int:
+    """The settings have to be those that were hashed, and say the same as the other fields.
+
+    Returns:
+        The epochs of a whole run.
+    """
+    try:
+        recipe = task_facts(record.task).recipe.model_validate(record.settings)
+    except (ValidationError, UserError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise _unreadable(path, f"has settings that are no recipe ({reason})") from None
+    if recipe.hash != record.recipe_hash:
+        raise _unreadable(
+            path,
+            f"has settings of hash {recipe.hash[:8]}, and says {record.recipe_hash[:8]}: they were "
+            "edited",
+        )
+    said = {"name": record.recipe} | {
+        name: getattr(record, name) for name in ("profile", "network", "method", "overrides")
+    }
+    for name, value in said.items():
+        if getattr(recipe, name) != value:
+            raise _unreadable(
+                path,
+                f"says {name} {value!r}, and its settings {getattr(recipe, name)!r}: one of them "
+                "was edited",
+            )
+    return recipe.epochs
+
+
+def _refuse_edited_results(path: Path, record: Record, epochs: int) -> None:
     """A result has to be the one that the history has for its epoch."""
     history = _history(path, record)
+    trained = max(history["epoch"], default=0)
+    if record.complete != (trained == epochs):
+        raise _unreadable(
+            path,
+            f"says complete {record.complete}, and its history has {trained} of {epochs} epochs: "
+            "one of them was edited",
+        )
     for name in ("last", "best"):
         result = getattr(record, name)
         for metric, value in result.model_dump(exclude={"epoch"}).items():

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, create_model
 from dreal_lib.errors import UserError
 from dreal_lib.recipes import FIRST_TASK, task_facts
 from dreal_lib.recipes.task_facts import DataFacts, Frozen, NonNegative, Result, TaskFacts
-from dreal_lib.runtime.environment import Git, Hardware
+from dreal_lib.runtime.environment import Git, Hardware, Line
 
 SCHEMA_VERSION = 3
 
@@ -31,6 +31,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*$")]
 RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*(/[a-z0-9][a-z0-9_.\-]*)*$")]
 Epoch = Literal["last", "best"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+!\-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -67,17 +68,17 @@ class Record(Frozen):
     schema_version: Literal[3] = SCHEMA_VERSION
     task: str
     recipe: RecipeName
-    recipe_hash: str
+    recipe_hash: Sha256
     profile: Name
     variant: Name | None
     overrides: dict[str, Any]
     settings: dict[str, Any]
-    network: str
-    method: str
+    network: Name
+    method: Name
     seed: int = Field(ge=0)
     complete: bool
     git: Git
-    versions: dict[str, str | None]
+    versions: dict[Name, Version | None]
     hardware: Hardware
     threads: int | None = Field(default=None, ge=1)
     plan_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
@@ -89,7 +90,7 @@ class Record(Frozen):
     best: Result
     checkpoint_sha256: Sha256 | None
     files: CompanionFiles
-    command: str
+    command: Line
     created: AwareDatetime
 
     @property

@@ -17,6 +17,7 @@ from dreal_lib.errors import UserError, unknown_choice
 
 JUNK = -1
 METRICS = ("cosine", "euclidean")
+_COMPUTED_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BLOCK_BYTES = 64 * 2**20  # of a block of scores; two or three such blocks stand at a time
 
 
@@ -120,6 +121,8 @@ def _features(name: str, value: object, metric: str) -> Tensor:
     """(N, D) of finite real numbers."""
     try:
         features = torch.as_tensor(value).detach()
+        if features.layout != torch.strided:
+            features = features.to_dense()
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{name} must be an array or tensor of numbers: {error}") from None
     if features.dim() != 2 or not features.numel() or features.is_complex():
@@ -129,6 +132,8 @@ def _features(name: str, value: object, metric: str) -> Tensor:
         )
     if features.device.type == "mps":  # has no float64
         features = features.cpu()
+    if features.dtype not in _COMPUTED_IN:  # of the others torch has no absolute value, or no sort
+        features = features.double()
     largest = features.abs().amax(1)
     bad = {"numbers that are NaN, infinite or beyond 1e100": ~(largest <= 1e100)}
     if metric == "cosine":

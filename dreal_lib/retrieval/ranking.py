@@ -80,7 +80,7 @@ def evaluate(
 
     Args:
         query_features, gallery_features: (Q, D) and (G, D), arrays or tensors; the work is done on
-            the gallery's device, in float64.
+            the gallery's device, in float64; sparse ones are made dense.
         query_ids, gallery_ids: (Q,) and (G,), whole numbers; -1 is junk, in the gallery only.
         query_cameras, gallery_cameras: (Q,) and (G,), whole numbers; None for a set without.
         metric: "cosine" or "euclidean".

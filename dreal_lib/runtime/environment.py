@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,9 @@ PLAN = "book/plan.md"  # of the controlled comparison; committed before its firs
 # The distributions that can move a number.
 RECORDED_DISTRIBUTIONS = ("dreal-companion", "torch", "torchvision", "numpy", "pillow")
 
+# Of printable characters, for a page to show.
+Line = Annotated[str, Field(pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$", max_length=10_000)]
+
 
 class Git(BaseModel):
     """The commit a run was made from; None where there is no git or no commit.
@@ -23,7 +27,7 @@ class Git(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    commit: str | None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None
     clean: bool | None
 
 
@@ -34,9 +38,9 @@ class Hardware(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    device: str
-    device_name: str
-    cpu_name: str
+    device: Annotated[str, Field(pattern=r"^[a-z]+(:[0-9]+)?$")]
+    device_name: Line
+    cpu_name: Line
     cpu_count: int = Field(ge=1)
     world_size: int = Field(default=1, ge=1)
 
@@ -116,8 +120,6 @@ def _versions() -> dict[str, str | None]:
 
 
 def _hardware(device: str) -> Hardware:
-    # Not os.cpu_count(): a run may be confined to fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu_name = _cpu_name()
     device_name = cpu_name
     if device.startswith("cuda"):
@@ -125,8 +127,15 @@ def _hardware(device: str) -> Hardware:
 
         device_name = torch.cuda.get_device_name(torch.device(device))
     return Hardware(
-        device=device, device_name=device_name, cpu_name=cpu_name, cpu_count=max(1, cores or 1)
+        device=device, device_name=device_name, cpu_name=cpu_name, cpu_count=usable_cores()
     )
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: it may be confined to fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
@@ -136,6 +145,6 @@ def _cpu_name() -> str:
         lines = []
     for line in lines:
         key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
+        if key.strip() == "model name" and value.strip().isprintable() and value.strip():
             return value.strip()
     return platform.processor() or platform.machine() or "unknown CPU"

@@ -1,11 +1,11 @@
 """Every choice that the paper leaves open, as a named setting; the first choice is the default."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args, get_type_hints
 
 from dreal_lib.errors import UserError, unknown_choice
 
+LARGEST = 1e6  # of a weight or rate: float32 holds its square, and none of use is near it
 # Settings that the first records (schema version 1) do not know. Not written at their default,
 # they leave the hash and the recorded settings of those runs what they were.
 ADDED_LATER = ("critic_hidden", "reward_fraction", "reward_control", "quality_signal")
@@ -64,10 +64,14 @@ class Settings:
     def __post_init__(self):
         refuse_unknown_choices(self)
         for name in ("gamma", "quality_weight", "regression_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
-        if self.critic_lr is not None and not 0 < self.critic_lr < math.inf:
-            raise UserError(f"critic_lr must be above 0 and finite; got {self.critic_lr}")
+            if not 0 <= getattr(self, name) <= LARGEST:
+                raise UserError(
+                    f"{name} must be from 0 to {LARGEST:g}; got {getattr(self, name)}; try 1"
+                )
+        if self.critic_lr is not None and not 0 < self.critic_lr <= LARGEST:
+            raise UserError(
+                f"critic_lr must be above 0 and at most {LARGEST:g}; got {self.critic_lr}; try 0.1"
+            )
         if not 0 < self.reward_fraction <= 1:
             raise UserError(
                 f"reward_fraction must be above 0 and at most 1; got {self.reward_fraction}; "

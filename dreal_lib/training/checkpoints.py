@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     remedy = "remove it to start again, or restore it"
     if not path.exists():
         raise UserError(f"no checkpoint {path}; train first, or give the path of one")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the path of a file in it, *.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -51,14 +54,21 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} holds weights but is no checkpoint of this library; {remedy}")
     if _content_hash(tensors, header["facts"]) != header.get("content_sha256"):
         raise UserError(f"checkpoint {path} was altered (its hash does not match); {remedy}")
-    return tensors, json.loads(header["facts"])
+    try:
+        facts = json.loads(header["facts"])
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise UserError(f"checkpoint {path} holds no facts of a run; {remedy}")
+    return tensors, facts
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> None:
     """Puts weights into a network.
 
     Raises:
-        UserError: They belong to another architecture; names the first difference.
+        UserError: They belong to another architecture (names the first difference), or are not
+            finite.
     """
     own = model.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
@@ -72,6 +82,16 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path | st
             raise UserError(
                 f"{source} has {name!r} of shape {tuple(tensors[name].shape)}, the network wants "
                 f"{tuple(value.shape)}; give the recipe and profile it was trained with"
+            )
+        if value.is_floating_point() != tensors[name].is_floating_point():
+            raise UserError(
+                f"{source} has {name!r} as {tensors[name].dtype}, the network wants {value.dtype}; "
+                f"give weights as they were trained"
+            )
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise UserError(
+                f"{source} has values in {name!r} that are not finite; train again, or give other "
+                f"weights"
             )
     model.load_state_dict(tensors)
 

@@ -162,9 +162,9 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _write_holder(file, folder: Path) -> None:
     try:
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        os.ftruncate(file.fileno(), 0)
+        # Unbuffered: what a full disk refuses would be tried, and fail, again on closing.
+        os.write(file.fileno(), f"{os.getpid()}\n".encode())
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from dreal_lib import records
+from dreal_lib.data.batches import default_workers
 from dreal_lib.errors import OutOfTime, UserError, unknown_choice
 from dreal_lib.recipes import FIRST_TASK, Recipe, task_facts
 from dreal_lib.runtime import distributed
@@ -16,7 +17,8 @@ from dreal_lib.runtime.determinism import deterministic
 from dreal_lib.runtime.environment import environment_facts
 from dreal_lib.tasks.task import Task, open_task
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace
+from dreal_lib.training.memory import refuse_beyond_memory
+from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace, Progress
 from dreal_lib.training.run_folder import WEIGHTS as WEIGHTS
 from dreal_lib.training.run_folder import has_checkpoint, locked
 from dreal_lib.training.run_record import Origin, judged, note_on_other_images, record_run
@@ -63,7 +65,7 @@ def run(
     seed: int = 0,
     device: torch.device | None = None,
     cache: Path = Path("build/cache"),
-    workers: int = 4,
+    workers: int | None = None,
     decode: str = "workers",
     pace: Pace = AS_DEFAULT,
     repeatable: bool = False,
@@ -81,7 +83,7 @@ def run(
         seed: Of everything random.
         device: Where; a GPU if there is one by default.
         cache: Where decoded images are kept.
-        workers: Processes that decode streamed images.
+        workers: Processes that decode streamed images; None: `default_workers()`.
         decode: What decodes streamed training images: those "workers", or the "device", for which
             they read the files (`dreal_lib.data.decoding`).
         pace: When checkpoints are written, and when to stop.
@@ -106,16 +108,22 @@ def run(
     if decode not in DECODERS:
         raise unknown_choice("decoder", decode, DECODERS)
     opened = recipe.without_initial_weights() if resumes else recipe
+    if device.type == "cpu":
+        refuse_beyond_memory(recipe)
     with deterministic(repeatable):
         with distributed.first_one_first():  # it decodes the images for all
-            task = open_task(opened, data_root, cache, device, seed, workers, decode == "device")
+            readers = default_workers() if workers is None else workers
+            task = open_task(opened, data_root, cache, device, seed, readers, decode == "device")
+        if device.type == "cpu":
+            refuse_beyond_memory(recipe, task.learner.actor)
         if sync_bn:
             distributed.synchronise_norms(task.learner, device)
         for text in (task.note, note_on_other_images(recipe, task.facts.fingerprint)):
             if text:
                 note(text)
         with nullcontext() if distributed.rank() else locked(folder):
-            trainer = _trainer(task, recipe, folder, seed, listener, pace, note)
+            told = _listener(listener, task)
+            trainer = _trainer(task, recipe, folder, seed, told, pace, note)
             if resumes:
                 _look_back(trainer, note)
             return _trained(trainer, task, records_root, origin.after(trainer.progress, note))
@@ -144,6 +152,17 @@ def _trainer(
     )
 
 
+def _listener(listener: Listener, task: Task) -> Listener:
+    """Tells nothing that the data decide."""
+
+    def listen(progress: Progress, steps: int, row: dict[str, float] | None) -> None:
+        if row is not None:
+            row = {name: value for name, value in row.items() if name not in task.facts.decided}
+        listener(progress, steps, row)
+
+    return listen
+
+
 def _look_back(trainer: Trainer, note: Callable[[str], None]) -> None:
     """Says where a run goes on."""
     if not trainer.progress.begun:  # it would train from other weights than its recipe names
@@ -151,7 +170,10 @@ def _look_back(trainer: Trainer, note: Callable[[str], None]) -> None:
             f"the checkpoint in {trainer.folder} went away while the run was being opened; "
             f"put it back, or give the same command again to start anew"
         )
-    note(f"continuing {trainer.folder} at epoch {trainer.progress.epoch + 1}")
+    if trainer.progress.epoch >= trainer.recipe.epochs:
+        note(f"{trainer.folder} has all its {trainer.recipe.epochs} epochs; what is left is made")
+    else:
+        note(f"continuing {trainer.folder} at epoch {trainer.progress.epoch + 1}")
 
 
 def _trained(trainer: Trainer, task: Task, records_root: Path, origin: Origin) -> Path:
@@ -214,7 +236,7 @@ def _path_of(trainer: Trainer, root: Path) -> Path:
 
 
 def evaluate_weights(
-    path: Path, data_root: Path, device: torch.device, cache: Path, workers: int = 4
+    path: Path, data_root: Path, device: torch.device, cache: Path, workers: int | None = None
 ) -> dict[str, float]:
     """Metrics of a run's weights, by the recipe that they hold, on the test images of a data root.
 
@@ -230,14 +252,16 @@ def evaluate_weights(
         raise UserError(f"{path} is a checkpoint, not the weights of a run; try its {WEIGHTS}")
     kind = task_facts(facts.get("task", FIRST_TASK)).recipe
     try:
-        recipe = kind(**facts["recipe"])
+        recipe = kind.model_validate(facts["recipe"])
     except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        key = ".".join(str(part) for part in error.errors()[0]["loc"]) or "recipe"
         raise UserError(
             f"{path} holds a recipe that this version cannot read (key {key!r}); evaluate it with "
             f"the version that wrote it"
         ) from None
     opened = recipe.without_initial_weights()
-    task = open_task(opened, data_root, cache, device, workers=workers)
+    readers = default_workers() if workers is None else workers
+    task = open_task(opened, data_root, cache, device, workers=readers)
     load_weights(task.learner.actor, tensors, path)
-    return task.validate(None)
+    found = task.validate(None)
+    return {name: value for name, value in found.items() if name not in task.facts.decided}

@@ -29,7 +29,7 @@ from dreal_lib.training.monitor import EpochMonitor
 from dreal_lib.training.optimization import create_optimizer, set_learning_rate
 from dreal_lib.training.progress import AS_DEFAULT, Listener, Pace, Progress
 from dreal_lib.training.run_folder import CHECKPOINT as CHECKPOINT
-from dreal_lib.training.run_folder import keep_last, load_last, save_last
+from dreal_lib.training.run_folder import has_checkpoint, keep_last, load_last, save_last
 
 
 class Trainer:
@@ -165,9 +165,13 @@ class Trainer:
         if not math.isfinite(value):
             raise UserError(
                 f"the {what} is {float(value)} at epoch {self.progress.epoch + 1}, step {step}; "
-                f"the last good checkpoint is kept; try a lower "
-                f"learning rate (--set learning_rate={self.recipe.learning_rate / 2:g})"
+                f"{self._kept()}try a lower learning rate "
+                f"(--set learning_rate={self.recipe.learning_rate / 2:g})"
             )
+
+    def _kept(self) -> str:
+        kept = has_checkpoint(self.folder)
+        return "the last good checkpoint is kept; " if kept else "no checkpoint was written yet; "
 
     def _seed_draw(self, *counters: int) -> None:
         if isinstance(self.learner, Agent):
@@ -224,8 +228,8 @@ class Trainer:
             size, place = getattr(self.recipe, key), self.progress
             raise UserError(
                 f"memory ran out at epoch {place.epoch + 1}, step {place.step + 1}, on "
-                f"{self.device}; the last good checkpoint is kept; try smaller batches, which "
-                f"make another run (--set {key}={max(2, size // 2)})"
+                f"{self.device}; {self._kept()}try smaller batches, which make another run "
+                f"(--set {key}={max(2, size // 2)})"
             ) from None
 
     def save(self) -> None:
@@ -275,6 +279,18 @@ class Trainer:
                     f"seed or data set (its {key} differs); choose another folder with --run"
                 )
         load_weights(self.learner, _under("learner.", tensors), self.checkpoint)
+        try:
+            self._take_up(tensors, facts)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the checkpoint in {self.folder} is of another version of the library "
+                f"({type(error).__name__}: {reason}); go on with the version that wrote it, or "
+                f"choose another folder with --run"
+            ) from None
+
+    def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Optimizer, monitor and progress as a checkpoint has them."""
         state = self.optimizer.state_dict()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for key, value in _under("optimizer.", tensors).items():

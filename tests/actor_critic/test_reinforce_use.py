@@ -95,8 +95,10 @@ def test_stages_as_one_text_are_refused(make_network):
 
 def test_no_stage_at_all_is_refused(make_network):
     model, _ = make_network("se_resnet14")
-    with pytest.raises(UserError, match="stages"):
+    with pytest.raises(UserError, match="stages") as caught:
         reinforce(model, stages=())
+    assert "layer1" in str(caught.value)
+    assert "conv1" not in str(caught.value)
 
 
 def test_images_of_another_size_than_the_critics_are_refused(make_agent):

@@ -214,3 +214,13 @@ def test_odd_curves_can_be_drawn(draw, blocks):
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(UserError, match="no block curves to draw"):
         draw(block_curves().iloc[:0])
+
+
+def test_a_readers_matplotlibrc_does_not_show(monkeypatch):
+    blocks = block_curves(MAPS[:2])
+    expected = drawing.to_svg(critique_and_reward(blocks))
+    own = {"axes.grid": True, "text.usetex": True, "lines.linewidth": 9, "savefig.dpi": 7}
+    own |= {"axes.prop_cycle": "cycler('color', ['r'])", "font.family": "serif"}
+    for name, value in own.items():
+        monkeypatch.setitem(drawing.mpl.rcParams, name, value)
+    assert drawing.to_svg(critique_and_reward(blocks)) == expected

@@ -319,3 +319,18 @@ def test_a_lost_worker_is_one_line_with_the_remedy():
     with pytest.raises(UserError, match=r"was lost .*--workers 0") as caught:
         list(batches.one_line_errors(loader))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_workers_follow_the_cores(monkeypatch, cores, workers):
+    monkeypatch.setattr(batches, "usable_cores", lambda: cores)
+    assert batches.default_workers() == workers
+
+
+def test_workers_import_nothing_where_python_would_start_them_anew(monkeypatch, recwarn):
+    """As from Python 3.14 on; and torch's advice on their number is not passed on."""
+    monkeypatch.setattr(batches.multiprocessing, "get_start_method", lambda: "forkserver")
+    loader = batches.open_loader([0, 1], 64, batch_sampler=[[0], [1]])
+    assert loader.multiprocessing_context.get_start_method() == "fork"
+    assert batches.open_loader([0, 1], 0, batch_sampler=[[0]]).multiprocessing_context is None
+    assert not recwarn.list

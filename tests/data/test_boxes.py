@@ -136,6 +136,7 @@ def test_past_the_end_there_is_nothing(make_set):
         (HEADER + "val/a/0.png,0,0.5,4,4\n", "line 2 .* is no box"),
         (HEADER + "val/a/0.png,0,0,inf,4\n", "line 2 .* is no box"),
         ("", "lacks the column 'file'"),
+        (HEADER.replace(",", ";") + "val/a/0.png;0;0;4;4\n", "semicolons.*commas"),
     ],
 )
 def test_a_damaged_table_is_refused_in_one_line(tmp_path, text, message):

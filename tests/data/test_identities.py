@@ -226,6 +226,7 @@ def test_a_missing_file_is_named(write):
         ("file,identity,camera", "it lacks split; add it"),
         ("path,id,camera,split", "it lacks file,identity; add it"),
         ("", "it lacks file,identity,camera,split"),
+        ("file;identity;camera;split", "semicolons.*commas"),
     ],
 )
 def test_a_missing_column_is_named(write, header, message):

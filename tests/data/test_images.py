@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -145,7 +146,20 @@ def test_a_manifest_names_the_set_and_titles_its_classes(root):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '"x"', '{"classes": 3}', '{"classes": [{"title": 1}]}']
+    "text",
+    [
+        "{",
+        "[]",
+        '"x"',
+        "[" * 100_000,
+        '{"name": 7}',
+        '{"name": "two\\nlines"}',
+        '{"name": ["x"]}',
+        '{"classes": 3}',
+        '{"classes": [{"title": 1}]}',
+        '{"classes": [{"name": 1}]}',
+        '{"classes": [{"name": "ant", "title": 1}]}',
+    ],
 )
 def test_a_damaged_manifest_is_named(root, text):
     (root / "manifest.json").write_text(text)
@@ -246,3 +260,16 @@ def test_an_unpacked_tiny_imagenet_is_sent_to_its_command(root):
     (root / "wnids.txt").write_text("")
     (root / "val" / "val_annotations.txt").write_text("")
     assert "`dreal prepare tiny-imagenet" in refusal(open_image_set, root)
+
+
+def test_a_single_class_is_refused(tmp_path):
+    write_tiny_set(tmp_path / "one", train=2, val=1)
+    for split in ("train", "val"):
+        for folder in sorted((tmp_path / "one" / split).iterdir())[1:]:
+            shutil.rmtree(folder)
+    assert "one class folder" in refusal(open_image_set, tmp_path / "one")
+
+
+def test_a_folder_whose_name_is_two_lines_is_refused(tmp_path):
+    root = write_tiny_set(tmp_path / "two\nlines", train=1, val=1)
+    assert "rename" in refusal(open_image_set, root)

@@ -293,3 +293,14 @@ def test_a_gpu_gives_the_same_maps(make_network, make_batch, cuda):
     batch = [(images.to(cuda), labels.to(cuda))]
     there = localize(model.to(cuda), batch, FixedObjects(), layer="layer2[-1]", steps=2)
     assert np.allclose(here.cam, there.cam, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maps_of_half_precision_are_near_those_of_float32(make_network, make_batch, dtype):
+    model, _ = make_network("se_resnet14", dtype=torch.float32)
+    nn.init.normal_(model.fc.weight, mean=0.3, generator=torch.Generator().manual_seed(3))
+    images, labels = make_batch(model, size=32)
+    exact = localize(model, [(images, labels)], steps=2)
+    half = localize(model.to(dtype), [(images.to(dtype), labels)], steps=2)
+    assert np.abs(half.cam.astype(float) - exact.cam.astype(float)).mean() < 0.03
+    assert half.scores.keys() == exact.scores.keys()

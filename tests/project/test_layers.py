@@ -23,8 +23,8 @@ FLOORS = {
         {"cli"},
     ),
     "book.companion": (
-        {"papers", "sphinx_ext"},
-        {"text"},
+        {"papers"},
+        {"text", "sphinx_ext"},
         {"drawing"},
         {"pages", "results"},
         {"attended", "attention_maps", "critics", "schematic"},

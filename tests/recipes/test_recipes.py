@@ -18,6 +18,7 @@ from dreal_lib.recipes import (
     recipe_names,
     variant_names,
 )
+from dreal_lib.recipes.classification import CLASSIFICATION
 from dreal_lib.settings.dreal import Settings
 from dreal_lib.training.runs import command_of
 
@@ -139,11 +140,16 @@ def test_an_unknown_name_lists_the_choices_and_the_nearest(
         ("learning_rate", -0.1, "'learning_rate'.*got -0.1"),
         ("learning_rate", float("nan"), "'learning_rate'.*got nan"),
         ("learning_rate", float("inf"), "'learning_rate'.*got inf"),
+        ("learning_rate", 1e300, "'learning_rate'.*got 1e\\+300"),
+        ("weight_decay", 1e300, "'weight_decay'.*got 1e\\+300"),
+        ("image_size", 1, "'image_size'.*got 1"),
+        ("image_size", 3, "'image_size'.*got 3"),
+        ("image_size", 10**9, "'image_size'.*got 1000000000"),
         ("momentum", 1.0, "'momentum'.*got 1.0"),
         ("weight_decay", -1, "'weight_decay'.*got -1"),
         ("smallest_area", 1.5, "'smallest_area'.*got 1.5"),
         # Epochs in place of shares would never be reached.
-        ("milestones", [30, 60, 90], "'milestones.0'.*less than 1; got 30"),
+        ("milestones", [30, 60, 90], "'milestones':.*less than 1; got 30.*--set milestones="),
         ("milestones", 0.5, "'milestones'.*got 0.5"),
         ("precision", "fp16", "'precision'.*'bf16'; got 'fp16'"),
         ("method", "reinforce", "'method'.*'reinforced'; got 'reinforce'"),
@@ -155,7 +161,7 @@ def test_an_unknown_name_lists_the_choices_and_the_nearest(
         ("network", 5, "unknown model '5'"),
         ("stem", ["tiny"], r"unknown stem \['tiny'\]"),
         ("dreal", 3, "'dreal'.*got 3"),
-        ("dreal.gamma", -1, "gamma must be at least 0.*got -1"),
+        ("dreal.gamma", -1, "gamma must be from 0.*got -1"),
         ("dreal.gamma", "much", "'dreal.gamma'.*got 'much'"),
         ("dreal.gamma", float("nan"), "'dreal.gamma'.*got nan"),
         ("dreal.bypass_draw", "image", "'dreal.bypass_draw'.*'epoch'; got 'image'"),
@@ -314,3 +320,12 @@ def test_a_recipe_file_of_ones_own_gets_a_name_that_fits_a_folder(tmp_path):
     path = tmp_path / "My Recipe (2).yml"
     path.write_text("network: cbam_resnet50\nmethod: reinforced\n")
     assert load_recipe(str(path)).name == "own/my_recipe_2"
+
+
+@pytest.mark.parametrize(("classes", "decided"), [(2, True), (5, True), (6, False), (1000, False)])
+def test_a_top_5_error_that_cannot_be_is_told_nobody(classes, decided):
+    facts = CLASSIFICATION.data(
+        name="x", fingerprint="f", train_images=9, val_images=9, classes=classes
+    )
+    assert ("top5_error_pct" in facts.decided) == decided
+    assert "top1_error_pct" not in facts.decided

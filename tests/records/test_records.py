@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
-from synthetic_records import block_curves, write_run
+from synthetic_records import agreeing, block_curves, write_run
 
 from dreal_lib import records
 from dreal_lib.errors import UserError
@@ -362,7 +362,10 @@ def retrieval(tmp_path, stored):
         cameras=0,
     )
     same = stored.record.model_dump(exclude={"task", "data", "last", "best", "files"})
-    same |= {"recipe": "table_2/resnet50_baseline", "profile": "smoke", "variant": "omniglot"}
+    row = "table_2/resnet50_baseline"
+    same |= {"recipe": row, "profile": "smoke", "variant": "omniglot"}
+    same |= {"network": "resnet50", "method": "baseline"}
+    same |= agreeing(row, "smoke", row, same, {"epochs": 2})
     files = records.CompanionFiles(history=history)
     record = records.record_type("retrieval")(
         **same | {"seed": 0}, data=facts, last=judged, best=judged, files=files
@@ -456,4 +459,59 @@ def test_a_record_since_schema_2_says_its_task(stored):
     del content["task"]
     stored.path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="bad field task"):
+        records.read_record(stored.path)
+
+
+EDITS = {
+    "a setting": lambda c: {"settings": c["settings"] | {"learning_rate": 0.5}},
+    "a setting and the hash": lambda c: {"settings": {}, "recipe_hash": "0" * 64},
+    "a setting that is none": lambda c: {"settings": c["settings"] | {"mood": "good"}},
+    "the network": lambda c: {"network": "se_resnet101"},
+    "the method": lambda c: {"method": "baseline"},
+    "the overrides": lambda c: {"overrides": {"epochs": 4}},
+    "completeness": lambda c: {"complete": False},
+    "the epochs": lambda c: {"settings": c["settings"] | {"epochs": 8}},
+    "the profile": lambda c: {"profile": "paper"},
+}
+
+
+@pytest.mark.parametrize("edited", EDITS.values(), ids=EDITS)
+def test_a_record_that_contradicts_itself_is_refused(stored, edited):
+    edit(stored.path, **edited(json.loads(stored.path.read_text())))
+    with pytest.raises(UserError, match=r"edited|no recipe") as refused:
+        records.read_record(stored.path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "two\nlines", "a\u202eb", "\x1b[31m", 7, None])
+@pytest.mark.parametrize("place", ["data.name", "command", "hardware.cpu_name"])
+def test_a_text_that_no_page_could_show_is_refused(stored, place, text):
+    content = json.loads(stored.path.read_text())
+    *above, name = place.split(".")
+    (content[above[0]] if above else content)[name] = text
+    stored.path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"bad field {place}"):
+        records.read_record(stored.path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"git": {"commit": "<b>", "clean": True}},
+        {"versions": {"python": "<b>"}},
+        {"versions": {"<b>": "3"}},
+        {"network": "<b>"},
+        {"method": "a b"},
+        {"recipe_hash": "<b>"},
+    ],
+)
+def test_what_is_no_free_text_holds_none(stored, fields):
+    edit(stored.path, **fields)
+    with pytest.raises(UserError, match="bad field"):
+        records.read_record(stored.path)
+
+
+def test_deep_nesting_is_one_line(stored):
+    stored.path.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(UserError, match="not readable JSON"):
         records.read_record(stored.path)

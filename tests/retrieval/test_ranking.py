@@ -324,3 +324,34 @@ def test_first_images_ask_for_one_at_least_and_need_no_match():
     found = topk(**{**GOOD, "gallery_ids": [7, 8, 9]}, k=2)
     assert found.indices.tolist() == [[0, 1], [1, 0], [2, 0]]
     assert not found.right.any()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: x > -0.5,
+        lambda x: (1000 + 100 * x).astype(np.uint16),
+        lambda x: torch.tensor(1000 + 100 * x).to(torch.uint16),
+        lambda x: torch.tensor(x).to(torch.float8_e4m3fn),
+        lambda x: torch.tensor(x).to_sparse(),
+        lambda x: (100 * x).astype(np.int8),
+    ],
+    ids=["bool", "uint16", "uint16 tensor", "float8", "sparse", "int8"],
+)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_any_type_of_number_gives_the_score_of_float64(form, metric):
+    data = draw(7, ties=False, cameras=True)
+    for name in ("query_features", "gallery_features"):
+        data[name] = form(data[name])
+    exact = dict(data)
+    for name in ("query_features", "gallery_features"):
+        value = data[name]
+        dense = value.to_dense() if isinstance(value, torch.Tensor) else torch.tensor(value)
+        exact[name] = dense.double()
+    assert_same(evaluate(**data, metric=metric), evaluate(**exact, metric=metric))
+
+
+def test_sparse_features_of_another_library_are_one_line():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(UserError, match="query_features"):
+        evaluate(**{**GOOD, "query_features": sparse.eye(3)})

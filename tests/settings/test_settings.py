@@ -48,13 +48,13 @@ def test_the_nearest_choice_is_named():
 
 
 @pytest.mark.parametrize("name", ["gamma", "quality_weight", "regression_weight"])
-@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf, -math.inf, 1e300])
 def test_numbers_that_cannot_be_are_refused(name, value):
     with pytest.raises(UserError, match=name):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0.0, -0.1, math.nan, math.inf])
+@pytest.mark.parametrize("value", [0.0, -0.1, math.nan, math.inf, 1e300])
 def test_a_learning_rate_that_cannot_be_is_refused(value):
     with pytest.raises(UserError, match="critic_lr must be"):
         Settings(critic_lr=value)

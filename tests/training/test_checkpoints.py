@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import pickle
 
@@ -12,7 +13,7 @@ import torch
 
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
-from dreal_lib.training import run_folder
+from dreal_lib.training import checkpoints, run_folder
 from dreal_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 
 FACTS = {"epoch": 3, "history": [{"loss": 0.1 + 0.2, "nothing": None}], "name": "ü"}
@@ -139,10 +140,6 @@ def test_nothing_is_unpickled(path, monkeypatch, write):
     assert not (path.parent / "unpickled").exists()
 
 
-def test_a_folder_is_refused(tmp_path):
-    refusal(tmp_path)
-
-
 def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -223,3 +220,29 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch, numbe
     run_folder.save_last(tmp_path, {"a": torch.ones(2)}, {"epoch": 1})
     tensors, facts = run_folder.load_last(tmp_path)
     assert (tensors["a"].tolist(), facts) == ([1, 1], {"epoch": 1})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda w: w.fill_(math.nan), lambda w: w.fill_(-math.inf), lambda w: (9 * w).to(torch.int32)],
+    ids=["NaN", "infinite", "whole numbers"],
+)
+def test_weights_that_are_no_weights_are_refused(path, spoil):
+    target, tensors = network(), network(seed=1).state_dict()
+    before = target.fc.weight.clone()
+    tensors["fc.weight"] = spoil(tensors["fc.weight"].clone())
+    with pytest.raises(UserError, match=r"'fc\.weight'"):
+        load_weights(target, tensors, path)
+    assert torch.equal(target.fc.weight, before)
+
+
+@pytest.mark.parametrize("facts", ["[]", "3", "{", "[" * 100_000])
+def test_facts_that_are_none_are_refused(path, facts):
+    tensors = {"x": torch.zeros(1)}
+    header = {"facts": facts, "content_sha256": checkpoints._content_hash(tensors, facts)}
+    path.write_bytes(safetensors.torch.save(tensors, metadata=header))
+    assert "no facts" in refusal(path)
+
+
+def test_a_folder_is_not_called_damaged(tmp_path):
+    assert "is a folder" in refusal(tmp_path)

@@ -410,3 +410,15 @@ def test_what_has_no_deterministic_form_is_refused_in_one_line():
 
     assert "--deterministic: put_ does not have" in one_line(body)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_disk_that_is_full_at_the_lock_is_one_line(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        line = one_line(enter, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "free some space" in line

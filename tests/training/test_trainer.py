@@ -22,7 +22,7 @@ from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes.classification import CLASSIFICATION
 from dreal_lib.records import BLOCK_COLUMNS
 from dreal_lib.tasks.classification import create_learner
-from dreal_lib.training.checkpoints import load_checkpoint
+from dreal_lib.training.checkpoints import load_checkpoint, save_checkpoint
 from dreal_lib.training.trainer import CHECKPOINT, Trainer, actor_weights
 
 STEPS = 3  # of an epoch: 26 images in batches of 8
@@ -393,3 +393,33 @@ def test_blocks_are_drawn_anew_each_step_or_epoch(start, draw):
     drawn.clear()
     start("b", listen=listen, seed=1, **options).run()
     assert drawn != first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, facts: facts.update(mood="good"),
+        lambda tensors, facts: facts.pop("history") and facts.update(step="three"),
+        lambda tensors, facts: tensors.pop("monitor.losses"),
+        lambda tensors, facts: tensors.update({"optimizer.x.y": tensors["monitor.losses"]}),
+        lambda tensors, facts: tensors.update({"optimizer.999.y": tensors["monitor.losses"]}),
+    ],
+    ids=["a field", "a type", "no monitor", "a name", "an index"],
+)
+def test_a_checkpoint_of_another_version_is_one_line(start, tmp_path, change):
+    start(epochs=1).run()
+    path = tmp_path / "run" / CHECKPOINT
+    tensors, facts = load_checkpoint(path)
+    change(tensors, facts)
+    save_checkpoint(path, tensors, facts)
+    with pytest.raises(UserError, match="version") as caught:
+        start(epochs=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_no_checkpoint_is_promised_that_there_is_not(start, epoch):
+    trainer = start(epochs=3, listen=poison_at(epoch, 1))
+    with pytest.raises(UserError) as caught:
+        trainer.run()
+    assert ("is kept" in str(caught.value)) == trainer.checkpoint.exists() == (epoch > 1)

@@ -94,7 +94,7 @@ def _band(axes: np.ndarray, shown: tuple[Shown, ...], cells: Cells) -> None:
             axis.axis("off")
         row[0].set_ylabel(method, color=PALETTE[method], fontsize=8)
     for axis, item in zip(axes[1], shown, strict=False):
-        axis.set_xlabel(_short(item.title), fontsize=8)
+        axis.set_xlabel(_short(item.title), fontsize=8, parse_math=False)
 
 
 def _frame(axis: Axes, item: Shown, scale: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from book.companion.text.foreign import plain
 from dreal_lib.errors import UserError
 from dreal_lib.records import Record
 from dreal_lib.runtime.environment import PROJECT_ROOT
@@ -134,8 +135,8 @@ def _find(
         return replace(found, source="Images are read from the data root.")
     if record.data.name not in (EMBEDDED, FIGURES):
         return Pictures(
-            source=f"Images of {record.data.name} are not shown here, as they may not be passed "
-            "on: maps stand alone. Give `data_root` to see them on your copy."
+            source=f"Images of {plain(record.data.name)} are not shown here, as they may not be "
+            "passed on: maps stand alone. Give `data_root` to see them on your copy."
         )
     made = any((prepared / name).is_file() for name in ("index.csv", "manifest.json"))
     found = read(prepared) if made else None

@@ -14,6 +14,7 @@ from book.companion.attended.scores import (
     above_uniform,
 )
 from book.companion.text.differences import CHANGE_COLUMNS, change_cells, effect_text, p_text
+from book.companion.text.foreign import plain
 from book.companion.text.runs import trained_name
 from book.companion.text.tables import NOTHING, Marked, Table, seeds_text
 from dreal_lib.comparison.rows import METHODS
@@ -31,6 +32,7 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
         ]
     pair = pairs[0]
     how = heat_settings(pair.baseline)
+    method, layer = plain(how["method"]), plain(how["layer"])
     count, height, width = pair.baseline[HEAT_MAPS].shape
     size = f"{how['image_size']} x {how['image_size']}"
     empty = sum(
@@ -39,9 +41,10 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
         for arrays in (p.baseline, p.reinforced)
     )
     facts = [
-        f"Maps: {how['method']} at {how['layer']} for the true class, {height} x {width} cells for "
+        f"Maps: {method} at {layer} for the true class, {height} x {width} cells for "
         f"images of {size} pixels; attended: from {how['threshold']} of a map's maximum on.",
-        f"{trained_name(pair.record)}; {count} validation images of {pair.record.data.name}, "
+        f"{trained_name(pair.record)}; {count} validation images of "
+        f"{plain(pair.record.data.name)}, "
         f"{seeds_text(p.seed for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
         "zero everywhere and count in no score.",
         placing_sentence(pair.baseline, (height, width)),
@@ -75,8 +78,8 @@ def _named(score: str, pairs: Sequence[Pair]) -> str:
 
 def _no_objects(pair: Pair) -> str:
     return (
-        f"{pair.record.data.name} comes without boxes and masks of its validation images, so the "
-        "scores that need them are left out."
+        f"{plain(pair.record.data.name)} comes without boxes and masks of its validation images, "
+        "so the scores that need them are left out."
     )
 
 

@@ -41,8 +41,8 @@ class CurveExplorer:
     def _repr_html_(self) -> str:
         if self.blocks.empty:
             return "<p>No run, no curve to pick.</p>"
-        # Names of blocks are checked as the paper's are made of them: none can end the script.
-        data = json.dumps(curve_data(self.blocks), separators=(",", ":"))
+        # Names of blocks are checked, and none could end the script.
+        data = json.dumps(curve_data(self.blocks), separators=(",", ":")).replace("<", "\\u003c")
         return (
             '<div class="curve-explorer" role="group" aria-label="Curves of one block">\n'
             f"<p>{WITHOUT_SCRIPTS}</p>\n"

@@ -7,8 +7,9 @@ anything runs. What is written holds no times, so that two executions of the sam
 import ast
 import contextlib
 import logging
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dreal_lib.runtime.atomic import write_text_atomic
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "book" / "notebooks"
+MATPLOTLIB = PROJECT_ROOT / "build" / "cache" / "matplotlib"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -153,20 +155,44 @@ def _execute(source: Path, prepared: Path, executed: Path, given: dict[str, obje
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
-        papermill.execute_notebook(
-            str(prepared),
-            str(executed),
-            given,
-            kernel_name="python3",
-            progress_bar=False,
-            # A note that the kernel listens on a local port is nothing to warn each reader of.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-        )
+        with _without_own_settings(executed.parent):
+            papermill.execute_notebook(
+                str(prepared),
+                str(executed),
+                given,
+                kernel_name="python3",
+                progress_bar=False,
+                # A note that the kernel listens on a local port is nothing to warn each reader of.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
     except papermill.PapermillExecutionError as error:
         reason = " ".join(str(error.evalue).split())
         kind = "" if error.ename == "UserError" else f"{error.ename}: "
         raise UserError(f"{source.name}: {kind}{reason}") from None
     return nbformat.read(executed, as_version=4)
+
+
+@contextlib.contextmanager
+def _without_own_settings(folder: Path) -> Iterator[None]:
+    """Keeps a reader's kernels, settings and start-up files out, and needs no writable home.
+
+    Args:
+        folder: For what Jupyter and IPython write meanwhile.
+    """
+    names = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    own = {name: str(folder / name.lower()) for name in names}
+    own["MPLCONFIGDIR"] = str(MATPLOTLIB)  # kept: making its list of fonts takes seconds
+    dropped = ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MATPLOTLIBRC", "MPLBACKEND")
+    before = {name: os.environ.pop(name, None) for name in (*own, *dropped)}
+    os.environ.update(own)
+    try:
+        MATPLOTLIB.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _clean(notebook: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from book.companion.pages.catalogue import Parameters, Specification
+from book.companion.text.foreign import block, code, plain
 from book.companion.text.runs import machine_text
 from book.companion.text.tables import Marked, Table, counted
 from dreal_lib.records import Record, StoredRecord
@@ -30,14 +31,14 @@ def footer_markdown(
         stopped: Runs left out because they were stopped early.
     """
     lines = [
-        f"- Made by: `{page_command(spec, parameters)}`",
+        f"- Made by: {code(page_command(spec, parameters))}",
         f"- Paper: {spec.paper}",
     ]
     if not spec.rows:
         alone = "" if spec.beside else "; no training run enters this page"
         lines.append(f"- Made from: {spec.made_from}{alone}")
         return "\n".join(lines)
-    left_out = [f"- Left out, as it was stopped early: `{_shown(run.path)}`" for run in stopped]
+    left_out = [f"- Left out, as it was stopped early: {code(_shown(run.path))}" for run in stopped]
     if not runs:
         return "\n".join([*lines, f"- Records: none at scale {parameters.scale}", *left_out])
     records = [run.record for run in runs]
@@ -51,8 +52,8 @@ def footer_markdown(
         "include other load on the machine; compare the benchmarks, not these.",
     ]
     lines += left_out
-    commands = "\n".join(dict.fromkeys(r.command for r in records))
-    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n```bash\n{commands}\n```"
+    commands = block(dict.fromkeys(r.command for r in records))
+    return "\n".join(lines) + f"\n\n{_run_table(runs).to_markdown()}\n\n{commands}"
 
 
 def page_command(spec: Specification, parameters: Parameters) -> str:
@@ -102,12 +103,12 @@ def _counted(runs: Sequence[StoredRecord]) -> str:
         scale_folder = run.path.parents[run.record.recipe.count("/") + 1]
         key = (run.origin, _shown(scale_folder))
         folders[key] = folders.get(key, 0) + 1
-    return ", ".join(f"{n} {origin} in `{folder}`" for (origin, folder), n in folders.items())
+    return ", ".join(f"{n} {origin} in {code(folder)}" for (origin, folder), n in folders.items())
 
 
 def _data(record: Record) -> str:
     data = record.data
-    return f"{data.name}, {data.text}, fingerprint `{data.fingerprint[:12]}`"
+    return f"{plain(data.name)}, {data.text}, fingerprint `{data.fingerprint[:12]}`"
 
 
 def _commit(record: Record) -> str:
@@ -120,12 +121,14 @@ def _commit(record: Record) -> str:
 def _hardware(record: Record) -> str:
     known = record.threads
     threads = counted(known, "thread") if known else "threads not kept"
-    return f"{machine_text(record.hardware)}, {threads}"
+    return f"{plain(machine_text(record.hardware))}, {threads}"
 
 
 def _software(record: Record) -> str:
     named = ("python", "torch", "torchvision")
-    return ", ".join(f"{name} {record.versions[name]}" for name in named if name in record.versions)
+    return ", ".join(
+        f"{name} {plain(record.versions[name])}" for name in named if name in record.versions
+    )
 
 
 def _each(texts: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from book.companion.pages.footer import footer_markdown
 from book.companion.pages.runs import find_runs
 from book.companion.papers.dreal import TABLE_1
 from book.companion.text.differences import unpaired_sentences
+from book.companion.text.foreign import as_csv, block
 from book.companion.text.runs import missing_runs, runs_sentence
 from book.companion.text.tables import Origin, Table, ranges_text
 from dreal_lib.comparison.rows import Row, compare_scale, scales_of, split
@@ -222,7 +223,7 @@ class Page:
         bundle = {
             "image/svg+xml": to_svg(draw(data)),
             "text/plain": alt,
-            "text/csv": table.to_csv(index=False, float_format=f"%.{CSV_DIGITS}g"),
+            "text/csv": as_csv(table, CSV_DIGITS),
         }
         _display(
             bundle,
@@ -266,7 +267,7 @@ class Page:
         if commands:
             _markdown(
                 f"Not run at scale {self.parameters.scale}; each command makes one run "
-                f"(DATA: the prepared images):\n\n```bash\n" + "\n".join(commands) + "\n```"
+                f"(DATA: the prepared images):\n\n{block(commands)}"
             )
 
     def footer(self, runs: Sequence[StoredRecord] | None = None) -> None:

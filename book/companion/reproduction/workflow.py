@@ -230,4 +230,8 @@ def _record_files(runs: Iterable[Run], batch: _Batch) -> list[str]:
 def _environment() -> dict[str, str]:
     # The rules call `dreal` and `jupyter-book` by name, also when .venv is not activated.
     programs = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": programs + os.pathsep + os.environ.get("PATH", "")}
+    # A profile is for a cluster, where `snakemake` is called itself; a home need not be writable.
+    kept = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
+    caches = {"XDG_CACHE_HOME": str(PROJECT_ROOT / "build" / "cache")}
+    path = programs + os.pathsep + os.environ.get("PATH", "")
+    return {**kept, **caches, "PATH": path}

@@ -7,6 +7,7 @@ baseline and "+ reinforce" with "+ attention", seed by seed (`dreal_lib.comparis
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from book.companion.text.foreign import plain
 from book.companion.text.runs import distinct, trained_name
 from dreal_lib.comparison.rows import NetworkComparison, Row
 from dreal_lib.comparison.variations import Variation, VariationComparison, compare_variations
@@ -102,7 +103,7 @@ def compare_sets(
 def label_of(part: VariationComparison) -> str:
     """What a data set is called in a table."""
     known = SETS.get(part.profile, {}).get(part.variant)
-    names = dict.fromkeys(run.record.data.name for run in part.runs)
+    names = dict.fromkeys(plain(run.record.data.name) for run in part.runs)
     return known or ", ".join(names) or part.scale
 
 

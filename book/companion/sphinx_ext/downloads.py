@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from book.companion.text.foreign import harmless
 from dreal_lib.runtime.environment import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def table_as_csv(table: "nodes.table") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in table.findall(nodes.row):
-        writer.writerow([_plain(cell.astext()) for cell in row.findall(nodes.entry)])
+        writer.writerow([harmless(_plain(e.astext())) for e in row.findall(nodes.entry)])
     return text.getvalue()
 
 

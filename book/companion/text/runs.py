@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from book.companion.papers import dreal
+from book.companion.text.foreign import plain
 from book.companion.text.tables import counted, seeds_text
 from dreal_lib.comparison.rows import NetworkComparison, ScaleComparison
 from dreal_lib.records import Record, StoredRecord
@@ -53,7 +54,7 @@ def runs_sentence(label: str, runs: Sequence[StoredRecord], scale: str) -> str:
 
 def _training_facts(records: Sequence[Record]) -> str:
     data = distinct(
-        f"{r.data.name} ({r.data.classes} classes, {r.data.train_images:,} training and "
+        f"{plain(r.data.name)} ({r.data.classes} classes, {r.data.train_images:,} training and "
         f"{r.data.val_images:,} validation images)"
         for r in records
     )

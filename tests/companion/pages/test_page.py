@@ -1,5 +1,6 @@
 """Pages: parameters refused in one line, runs found and labelled, nothing silently empty."""
 
+import os
 import types
 from functools import partial
 
@@ -411,3 +412,19 @@ def test_a_list_of_parameters():
     assert parse_parameters(["seeds=[0, 010]", "a=[]"]) == {"seeds": [0, 10], "a": []}
     with pytest.raises(UserError, match="NAME=VALUE; got 'seeds'"):
         parse_parameters(["seeds"])
+
+
+def test_a_readers_own_settings_do_not_reach_a_notebook(tmp_path, monkeypatch):
+    """One kernel: its home cannot be written to, and a start-up file would end it."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "own.py").write_text("count = 'own'\nraise SystemExit")
+    own = {"HOME": "/proc/none", "IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "none"}
+    own |= {"JUPYTER_RUNTIME_DIR": "/proc/none", "JUPYTER_CONFIG_DIR": "/proc/none"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    source = write_notebook(tmp_path / "n.py", "import matplotlib.figure", "print(count)")
+    execute.execute_notebook(source, tmp_path / "out.ipynb")
+    outputs = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs
+    assert [output.get("text") for output in outputs] == ["3\n"]
+    assert all(os.environ[name] == value for name, value in own.items())

@@ -58,3 +58,24 @@ def test_bad_options_are_one_line(typed, words, said):
 def test_which_rows_are_meant(typed, words, rows):
     status, err, (asked,) = typed(*words)
     assert (status, err, asked["rows"]) == (0, "", rows)
+
+
+def test_a_readers_snakemake_profile_does_not_reach_a_batch(monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "/no/such/profile")
+    monkeypatch.setenv("HOME", "/proc/none")
+    environment = workflow._environment()
+    assert "SNAKEMAKE_PROFILE" not in environment
+    assert environment["XDG_CACHE_HOME"].startswith(str(workflow.PROJECT_ROOT))
+
+
+@pytest.mark.parametrize("missing", ["jupytext", "papermill", "ipykernel"])
+def test_without_the_extra_execute_is_one_line(monkeypatch, capsys, missing):
+    found = commands.find_spec
+    monkeypatch.setattr(commands, "find_spec", lambda n: None if n == missing else found(n))
+    monkeypatch.setattr("sys.argv", ["dreal", "execute", "n.py", "n.ipynb"])
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    line = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert missing in line
+    assert len(line.splitlines()) == 1
