@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from dreal_lib.data.batches import Files, one_line_errors, open_loader
+from dreal_lib.data.batches import Files
 from dreal_lib.data.images import read_image, read_plain_jpeg
+from dreal_lib.data.loading import one_line_errors, open_loader
 from dreal_lib.errors import UserError
 from dreal_lib.runtime.seeding import seeded
 

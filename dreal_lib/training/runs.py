@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from dreal_lib import records
-from dreal_lib.data.batches import default_workers
+from dreal_lib.data.loading import default_workers
 from dreal_lib.errors import OutOfTime, UserError, unknown_choice
 from dreal_lib.recipes import FIRST_TASK, Recipe, task_facts
 from dreal_lib.runtime import distributed

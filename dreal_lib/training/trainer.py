@@ -303,6 +303,10 @@ class Trainer:
         losses = distributed.unstacked(tensors["monitor.losses"], dims=1)
         blocks = distributed.unstacked(tensors["monitor.blocks"], dims=2)
         self.monitor.losses, self.monitor.blocks = losses.to(self.device), blocks.to(self.device)
+        for name, value in facts.items():
+            kind = type(getattr(self.progress, name))
+            if not isinstance(value, kind) and (kind, type(value)) != (float, int):
+                raise TypeError(f"{name} is {value!r:.40}")
         self.progress = Progress(**facts)
 
 

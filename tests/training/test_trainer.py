@@ -399,10 +399,10 @@ def test_blocks_are_drawn_anew_each_step_or_epoch(start, draw):
     "change",
     [
         lambda tensors, facts: facts.update(mood="good"),
-        lambda tensors, facts: facts.pop("history") and facts.update(step="three"),
+        lambda tensors, facts: facts.update(step="three"),
         lambda tensors, facts: tensors.pop("monitor.losses"),
-        lambda tensors, facts: tensors.update({"optimizer.x.y": tensors["monitor.losses"]}),
-        lambda tensors, facts: tensors.update({"optimizer.999.y": tensors["monitor.losses"]}),
+        lambda tensors, facts: tensors.update({"optimizer.x.y": torch.ones(2)}),
+        lambda tensors, facts: tensors.update({"optimizer.999.y": torch.ones(2)}),
     ],
     ids=["a field", "a type", "no monitor", "a name", "an index"],
 )
