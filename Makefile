@@ -33,9 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@echo "installing the packages of constraints.txt into $(VENV)"
-	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -c constraints.txt -e ".[retrieval,curves,book,test]" || { \
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -c constraints.txt -e ".[retrieval,curves,book,test,timm]" || { \
 	  echo "uv could not install (it reads no pip configuration); trying pip, which is slower" >&2; \
-	  $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[retrieval,curves,book,test]"; }
+	  $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[retrieval,curves,book,test,timm]"; }
 	@touch $@
 
 reproduce: setup  ## data, one pair of runs, notebooks and book, on the embedded data (minutes)

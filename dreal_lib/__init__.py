@@ -4,13 +4,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dreal_lib.actor_critic.agent import reinforce
+    from dreal_lib.actor_critic.declared_gates import Gate
+    from dreal_lib.actor_critic.gates import find_gates
     from dreal_lib.networks.backbones import create_model
 
-__all__ = ["create_model", "reinforce"]
+__all__ = ["Gate", "create_model", "find_gates", "reinforce"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Gate": "dreal_lib.actor_critic.declared_gates",
     "create_model": "dreal_lib.networks.backbones",
+    "find_gates": "dreal_lib.actor_critic.gates",
     "reinforce": "dreal_lib.actor_critic.agent",
 }
 

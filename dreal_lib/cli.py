@@ -1,4 +1,4 @@
-"""The library's commands: `dreal prepare | train | evaluate | predict | export`.
+"""The library's commands: `dreal prepare | train | evaluate | predict | export | gates`.
 
 The book adds its own.
 
@@ -311,3 +311,33 @@ def export(
 
     for path in export_classifier(weights, out, program):
         typer.echo(f"written: {path}")
+
+
+@app.command()
+def gates(
+    network: Annotated[
+        str, typer.Argument(help="timm:NAME, torchvision:NAME or PACKAGE.MODULE:FACTORY.")
+    ],
+    size: Annotated[int, typer.Option(help="Side of the images.", min=1)] = 224,
+    channels: Annotated[int, typer.Option(help="Channels of the images.", min=1)] = 3,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="A module whose gates share a critic; repeatable.")
+    ] = None,
+    pattern: Annotated[str | None, typer.Option(help="Only gates whose path matches it.")] = None,
+) -> None:
+    """List the attention of any network: where features are multiplied by a map.
+
+    Examples:
+
+      dreal gates timm:seresnet50
+
+      dreal gates torchvision:efficientnet_b0 --size 64 --pattern 'features[.][34].*'
+    """
+    import torch
+
+    from dreal_lib.actor_critic.gates import find_gates, table
+    from dreal_lib.networks.foreign import load_network
+
+    model, example = load_network(network), torch.zeros(1, channels, size, size)
+    for line in table(find_gates(model, example, gates=pattern, stages=stage or "auto")):
+        typer.echo(line)

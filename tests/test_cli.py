@@ -146,7 +146,7 @@ def test_a_users_own_images_need_no_more_than_folders(dreal, data, tmp_path):
     assert list((tmp_path / "here").iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "execute"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "gates", "reproduce", "execute"])
 def test_help_has_examples(dreal, command):
     status, out, err = dreal(command, "--help")
     assert (status, err) == (0, "")
@@ -156,7 +156,7 @@ def test_help_has_examples(dreal, command):
 def test_help_lists_the_commands(dreal):
     status, out, _ = dreal("--help")
     assert status == 0
-    for command in ("prepare", "train", "evaluate", "reproduce"):
+    for command in ("prepare", "train", "evaluate", "gates", "reproduce"):
         assert command in out
 
 

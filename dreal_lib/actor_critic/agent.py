@@ -7,32 +7,29 @@ Letters: B batch, K classes.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from dreal_lib.actor_critic.blocks import AttentionMap, find_maps
-from dreal_lib.actor_critic.counterfactual import Bypass, Trace, bypass_rewards, observed, units_of
+from dreal_lib.actor_critic.blocks import AttentionMap, blank, find_maps
+from dreal_lib.actor_critic.counterfactual import units_of
 from dreal_lib.actor_critic.critics import Critics
+from dreal_lib.actor_critic.declared_gates import Gate
+from dreal_lib.actor_critic.found_gate import FoundGate
+from dreal_lib.actor_critic.gates import find_gates, maps_of, refuse_wrapped
+from dreal_lib.actor_critic.labels import RewardOf, refuse_labels
 from dreal_lib.actor_critic.losses import Loss, oracle_loss, quality_loss, regression_loss, summed
-from dreal_lib.actor_critic.normalization import (
-    MainPassStatistics,
-    refuse_untracked_norms,
-    refusing_chance,
-)
-from dreal_lib.actor_critic.oracle import MapGradients, oracle_gradients
-from dreal_lib.actor_critic.reward import (
-    logits_of,
-    predicted_right,
-    refuse_labels,
-    sample_weights,
-)
+from dreal_lib.actor_critic.main_pass import main_pass
+from dreal_lib.actor_critic.reward import logits_of
+from dreal_lib.actor_critic.stages import AUTO
+from dreal_lib.actor_critic.verification import verify
+from dreal_lib.attention.actor import is_actor
 from dreal_lib.errors import UserError, unknown_choice
-from dreal_lib.runtime.modes import evaluation_mode
+from dreal_lib.runtime.distributed import world_size
 from dreal_lib.settings.dreal import Settings
 
 DEFAULT_STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -44,7 +41,7 @@ class Step:
 
     Attributes:
         loss: L_c + quality_weight * L_q + regression_weight * L_r; call backward on it.
-        logits: Of the main pass, (B, K).
+        logits: Of the main pass, (B, K); with a `reward_of`, whatever the network returned.
         classification_loss: L_c, Eq. 10.
         quality_loss: L_q, Eq. 8.
         regression_loss: L_r, Eq. 9.
@@ -76,16 +73,6 @@ class Step:
     right: Tensor | None = None
 
 
-class _Rewarded(NamedTuple):
-    """Rewards by unit, how much each image counts (None: all alike), who was right, (B,) bool, and
-    the true gradients, if they are the signal."""
-
-    rewards: dict[str, Tensor]
-    counts: Tensor | None
-    right: Tensor
-    oracle: MapGradients | None
-
-
 class Agent(nn.Module):
     """A network with its critics; made by `reinforce`.
 
@@ -96,6 +83,7 @@ class Agent(nn.Module):
         maps: The reinforced attention maps, in network order.
         units: What is bypassed together, by name.
         generator: Draws the blocks to bypass, and the images if only a fraction is evaluated.
+        reward_of: log p and being right of an output and labels; None where these are classes.
     """
 
     def __init__(
@@ -105,19 +93,32 @@ class Agent(nn.Module):
         settings: Settings,
         generator: torch.Generator | None = None,
         classification_loss: Loss = F.cross_entropy,
+        reward_of: RewardOf | None = None,
     ):
         super().__init__()
         self.actor, self.maps, self.settings = model, tuple(maps), settings
         self.units = units_of(self.maps, settings.bypass_unit)
-        self.classification_loss = classification_loss
+        self.classification_loss, self.reward_of = classification_loss, reward_of
         self.generator = generator or torch.Generator()
         self.drawn: list[str] | None = None
         parameter = next(model.parameters())
-        self.critics = Critics(self.maps, settings).to(parameter.device, parameter.dtype)
+        self.critics = Critics(self.maps, settings).to(
+            parameter.device, torch.promote_types(parameter.dtype, torch.float32)
+        )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The network's own prediction; no critic takes part."""
-        return self.actor(images)
+    def forward(
+        self, images: Tensor, labels: Any = None, blocks: Sequence[str] | None = None
+    ) -> Any:
+        """The step of a batch (`training_step`); without labels the network's own output.
+
+        Wrappers that act on a forward pass (DistributedDataParallel, accelerate) train by it.
+
+        Args:
+            images: (B, C, H, W).
+            labels: As for `training_step`.
+            blocks: As for `training_step`.
+        """
+        return self.actor(images) if labels is None else self._step(images, labels, blocks)
 
     def draw_blocks(self) -> list[str]:
         """One random block of each stage, kept until the next draw (section 4.1)."""
@@ -129,29 +130,66 @@ class Agent(nn.Module):
         return self.drawn
 
     def training_step(
-        self, images: Tensor, labels: Tensor, blocks: Sequence[str] | None = None
+        self, images: Tensor, labels: Any, blocks: Sequence[str] | None = None
     ) -> Step:
         """Lines 4 to 9 of Algorithm 1 for a batch.
 
         Args:
-            images: (B, 3, H, W).
-            labels: (B,), int64.
+            images: (B, C, H, W).
+            labels: (B,), whole numbers; with a `reward_of`, whatever that and the loss take.
             blocks: Names of the blocks to evaluate, instead of the random draw.
 
         Raises:
-            UserError: A block that is not reinforced, an empty batch, labels that are not one class
-                an image, or a loss that is not one number.
+            UserError: A block that is not reinforced, an empty batch, labels or outputs that
+                rewards cannot be read from, a loss that is not one number, or a call past a
+                wrapper that acts on the forward pass.
         """
-        refuse_labels(images, labels)
+        self._refuse_going_past_a_wrapper()
+        return self._step(images, labels, blocks)
+
+    def verify(self, images: Tensor, labels: Any = None) -> float:
+        """Tries on a batch whether rewards are exact: puts each map back, which may change nothing.
+
+        Every other image of the batch is predicted once more for each unit, in the mode that the
+        network is in, and each map is made once more. Nothing is moved by it. (What is refused by
+        class alone is found by a step; this finds the rest.)
+
+        Args:
+            images: (B, C, H, W), at least two.
+            labels: Not needed; taken so that a batch can be given as to a step.
+
+        Returns:
+            The largest difference of an output or map, as a share of its largest entry.
+
+        Raises:
+            UserError: One that rounding does not explain (names the map).
+        """
+        return verify(self, images)
+
+    def _refuse_going_past_a_wrapper(self) -> None:
+        wrapper = None
+        if "_original_forward" in vars(self):
+            wrapper = "accelerate has wrapped the agent's forward pass"
+        elif world_size() > 1 and DistributedDataParallel._get_active_ddp_module() is None:
+            wrapper = f"there are {world_size()} processes, whose gradients a wrapper averages"
+        if wrapper:
+            raise UserError(
+                f"{wrapper}, which training_step goes past; call the wrapped agent itself: "
+                f"wrapped(images, labels) returns the step"
+            )
+
+    def _step(self, images: Tensor, labels: Any, blocks: Sequence[str] | None) -> Step:
+        if not self.reward_of:
+            refuse_labels(images, labels)
+        if next(self.critics.parameters()).dtype in (torch.float16, torch.bfloat16):
+            raise UserError(
+                "the critics are in half precision, in which they do not learn; keep them in "
+                "float32: agent.critics.float()"
+            )
         units = self._units_in(self._choose(blocks))
-        if self.settings.reward_statistics == "batch":
-            output, trace, found = self._main_pass(images, labels, units)
-        else:
-            with observed(self.actor, self.maps, bypassed=()) as trace:
-                output = self.actor(images)
-            found = self._evaluated_rewards(images, labels, units)
-        rewards, counts, right, oracle = found
-        l_c, parts = summed(self.classification_loss(output, labels))
+        output, trace, rewarded = main_pass(self, images, labels, units)
+        rewards, counts, right, oracle = rewarded
+        l_c, parts = summed(self._classification_loss(output, labels))
         how = self.settings
         with torch.autocast(images.device.type, enabled=False):
             states = self.critics.states(trace)
@@ -165,8 +203,14 @@ class Agent(nn.Module):
                 self.critics, trace, states, of_maps, learnt_counts, how.loss_reduction
             )
         loss = l_c + how.quality_weight * l_q + how.regression_weight * l_r
+        logits = output if self.reward_of else logits_of(output)
         made = (rewards, critiques, sensitivities, parts, counts, right)
-        return Step(loss, logits_of(output), l_c, l_q, l_r, *made)
+        return Step(loss, logits, l_c, l_q, l_r, *made)
+
+    def _classification_loss(self, output: Any, labels: Any) -> Tensor | dict[str, Tensor]:
+        if self.classification_loss is F.cross_entropy and not self.reward_of:
+            return F.cross_entropy(logits_of(output), labels.long())
+        return self.classification_loss(output, labels)
 
     def _choose(self, blocks: Sequence[str] | None) -> list[str]:
         if blocks is None:
@@ -180,41 +224,6 @@ class Agent(nn.Module):
 
     def _units_in(self, blocks: Sequence[str]) -> dict[str, tuple[AttentionMap, ...]]:
         return {n: maps for n, maps in self.units.items() if maps[0].block in blocks}
-
-    def _main_pass(self, images, labels, units) -> tuple[Any, Trace, _Rewarded]:
-        """The network's output, and rewards whose counterfactuals share its batch statistics."""
-        with MainPassStatistics(self.actor) as statistics:
-            with self._observed(units) as trace, refusing_chance(images.device):
-                output = self.actor(images)
-            with statistics.reused():
-                logits = logits_of(output).detach()
-                found = self._rewards(images, labels, logits, trace, units)
-        return output, trace, found
-
-    @torch.no_grad()
-    def _evaluated_rewards(self, images, labels, units) -> _Rewarded:
-        """Rewards of the network in evaluation mode (running statistics, no dropout)."""
-        refuse_untracked_norms(self.actor)
-        with evaluation_mode(self.actor):
-            with self._observed(units) as trace:
-                logits = logits_of(self.actor(images))
-            return self._rewards(images, labels, logits, trace, units)
-
-    def _observed(self, units) -> AbstractContextManager[Trace]:
-        return observed(self.actor, self.maps, {maps[0].block for maps in units.values()})
-
-    def _rewards(self, images, labels, logits, trace, units) -> _Rewarded:
-        """Eq. 1 from a pass in whatever mode, and what was drawn and found right on the way."""
-        how = Bypass(self.settings.bypass_mean, self.settings.later_maps)
-        gamma, fraction, counts = self.settings.gamma, self.settings.reward_fraction, None
-        right = predicted_right(logits, labels)
-        if fraction < 1:
-            counts = sample_weights(right, fraction, self.generator)
-        given = (self.actor, images, labels, logits, trace, self.maps, units, gamma, how, counts)
-        signal = self.settings.quality_signal
-        oracle = None if signal == "critic" else oracle_gradients(*given, signal=signal)
-        rewards = bypass_rewards(*given) if oracle is None else oracle.rewards
-        return _Rewarded(rewards, counts, right, oracle)
 
     def _controlled(self, rewards: dict, counts: Tensor | None) -> tuple[dict, Tensor | None]:
         """What critics are to learn: the rewards, or the same ones of other images of the batch."""
@@ -232,9 +241,11 @@ class Agent(nn.Module):
 def reinforce(
     model: nn.Module,
     image_size: int | tuple[int, int] | None = None,
-    stages: Sequence[str] = DEFAULT_STAGES,
+    stages: str | Sequence[str] = AUTO,
     gamma: float = 1.0,
     *,
+    example: Tensor | None = None,
+    gates: str | Sequence[str | Gate] | None = None,
     quality_weight: float = 1.0,
     regression_weight: float = 1.0,
     bypass_draw: str = "step",
@@ -251,24 +262,36 @@ def reinforce(
     reward_fraction: float = 1.0,
     reward_control: str = "none",
     quality_signal: str = "critic",
+    full_maps: str = "auto",
+    unequal_maps: str = "padded",
     classification_loss: Loss = F.cross_entropy,
+    reward_of: RewardOf | None = None,
     generator: torch.Generator | None = None,
 ) -> Agent:
     """Gives a network critics, so that its attention can be trained by DREAL.
 
     Args:
-        model: Any network for images (B, 3, H, W) whose attention modules have `extract`,
-            `attend` and `recalibrate`, called by their forward pass, and may declare their `kind`
-            (`dreal_lib.attention.actor`).
-        image_size: Side, or (H, W), of the images; needed for spatial and full maps only.
-        stages: Names of modules; the attention of one stage shares a critic.
+        model: Any network for images. Its attention is what its modules declare, by methods
+            `extract`, `attend` and `recalibrate` (`dreal_lib.attention.actor`); where none does,
+            the products of features and maps that its forward pass shows (`find_gates`).
+        image_size: Side, or (H, W), of the images: stands for an `example` of zeros, (1, 3, H, W).
+        stages: Names of modules, whose attention shares a critic; "auto" is "layer1" to "layer4"
+            for declared attention, else what `dreal_lib.actor_critic.stages` finds.
         gamma: Penalty of Eq. 1 for an image predicted wrong.
+        example: Some images as those of the training, (B, C, H, W); needed for found gates, and for
+            declared maps over positions; None is one of 224 px.
+        gates: Which gates: a pattern that their whole path matches, or a list of paths or of their
+            last parts, or declared ones (`dreal_lib.Gate`); None is all that are found, unless
+            attention declares itself.
         quality_weight, regression_weight, bypass_draw, bypass_unit, bypass_mean, later_maps,
             reward_statistics, loss_reduction, spatial_state, critic_init, critic_input_norm,
-            critic_lr, critic_hidden, reward_fraction, reward_control, quality_signal: See
-            `dreal_lib.settings.dreal.Settings`.
+            critic_lr, critic_hidden, reward_fraction, reward_control, quality_signal, full_maps,
+            unequal_maps: See `dreal_lib.settings.dreal.Settings`.
         classification_loss: L_c from what the network returns (logits (B, K), or an object with
             `logits`) and labels (B,); a dict of losses is summed.
+        reward_of: For other labels or outputs (soft labels, several labels, maps of classes): from
+            what the network returns and labels (B, ...), log p of the truth, (B,), and whether the
+            network is right, (B,) bool. The default reads logits (B, K) and numbers of classes.
         generator: Draws the blocks to bypass, the sample of a `reward_fraction` and the order of
             shuffled rewards; a new one by default.
 
@@ -277,7 +300,8 @@ def reinforce(
 
     Raises:
         UserError: A stage or setting that does not exist, or a network that does not fit: none of
-            its attention multiplies its features, or a module of it has no parameters.
+            its attention multiplies its features, a module of it has no parameters, or the network
+            is wrapped or compiled.
     """
     settings = Settings(
         gamma=gamma,
@@ -297,14 +321,40 @@ def reinforce(
         reward_fraction=reward_fraction,
         reward_control=reward_control,
         quality_signal=quality_signal,
+        full_maps=full_maps,
+        unequal_maps=unequal_maps,
     )
-    if isinstance(stages, str):
-        raise UserError(f"stages must be a list of names; got {stages!r}; try [{stages!r}]")
-    maps = find_maps(model, tuple(stages), image_size)
+    if reward_of and quality_signal != "critic":
+        raise UserError(
+            f"quality_signal {quality_signal!r} is known for logits and numbers of classes alone; "
+            f"leave out reward_of, or try quality_signal='critic'"
+        )
+    maps = _maps(model, example, image_size, gates, stages)
     for item in maps:
         if next(item.actor.parameters(), None) is None:
+            found = isinstance(item.actor, FoundGate)
+            name = item.actor.class_name if found else type(item.actor).__name__
             raise UserError(
-                f"the attention {item.name!r} ({type(item.actor).__name__}) has no parameters, so "
-                f"L_q has nothing to train there; leave its stage out, or take one that learns"
+                f"the attention {item.name!r} ({name}) has no parameters, so L_q has nothing to "
+                f"train there; leave its stage out, or take one that learns"
             )
-    return Agent(model, maps, settings, generator, classification_loss)
+    return Agent(model, maps, settings, generator, classification_loss, reward_of)
+
+
+def _maps(
+    model: nn.Module,
+    example: Tensor | None,
+    image_size: int | tuple[int, int] | None,
+    gates: str | Sequence[str | Gate] | None,
+    stages: str | Sequence[str],
+) -> tuple[AttentionMap, ...]:
+    """The maps that a network's actors declare; where it has none, those of its gates."""
+    refuse_wrapped(model)
+    if gates is None and any(is_actor(module) for module in model.modules()):
+        names = DEFAULT_STAGES if stages == AUTO else stages
+        if isinstance(names, str):
+            raise UserError(f"stages must be a list of names; got {names!r}; try [{names!r}]")
+        return find_maps(model, tuple(names), image_size, example)
+    if example is None and image_size is not None:
+        example = blank(model, image_size)
+    return maps_of(find_gates(model, example, gates=gates, stages=stages))

@@ -1,42 +1,64 @@
 """Counterfactual predictions: what the network says when attention maps are bypassed.
 
 The main pass is observed once: the feature map F, the descriptor and the map A of every actor, and
-the shortcut of every block. A counterfactual then runs for the images it is needed for only, and,
-where the network can `resume` (as `dreal_lib.networks.backbones.ResNet` does), from the bypassed
-block on. There the counterfactuals of several stages share one walk through the network: each
-joins, along the batch, those from earlier blocks. That is exact, as no image depends on its
-neighbours.
+the shortcut of every block. A counterfactual then
+runs for the images it is needed for only, and from the bypassed map on: what came before is put out
+again (`dreal_lib.actor_critic.replay`). In a network that can `resume` (as
+`dreal_lib.networks.backbones.ResNet` does) the counterfactuals of several stages share one walk
+through the network: each joins, along the batch, those from earlier blocks. That is exact, as no
+image depends on its neighbours.
 
 Letters: B images of the main pass, N of them predicted right and evaluated, K classes.
 """
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
-from dreal_lib.actor_critic.reward import logits_of, mean_map, predicted_right, relative_gain
-from dreal_lib.attention.actor import makes_map
+from dreal_lib.actor_critic.blocks import AttentionMap, intercepted, makers
+from dreal_lib.actor_critic.chance import States, kept, put_back
+from dreal_lib.actor_critic.found_gate import FoundGate
+from dreal_lib.actor_critic.module_calls import changes
+from dreal_lib.actor_critic.replay import Replay
+from dreal_lib.actor_critic.reward import logits_of, mean_map
 from dreal_lib.errors import UserError
+from dreal_lib.runtime.modes import is_compiled, uncompiled
 
 
 @dataclass
 class Trace:
-    """What a forward pass made: each actor's F, descriptor and map, and each block's shortcut."""
+    """What a forward pass made: each actor's F, descriptor and map, and each block's shortcut.
+
+    A found gate's descriptor is what its module was called with (`gate_passes.Call`).
+
+    Attributes:
+        replay: What modules put out, where a counterfactual can begin in the middle.
+        chance: The random states before the pass, if it drew at random.
+    """
 
     features: dict[nn.Module, Tensor] = field(default_factory=dict)
     descriptors: dict[nn.Module, Tensor] = field(default_factory=dict)
     maps: dict[nn.Module, Tensor] = field(default_factory=dict)
     shortcuts: dict[str, Tensor] = field(default_factory=dict)
+    replay: Replay | None = None
+    chance: States | None = None
 
 
-def can_resume(model: nn.Module) -> bool:
-    """Whether the network can run from a block's feature map on."""
+def can_resume(model: nn.Module, maps: Sequence[AttentionMap]) -> bool:
+    """Whether the network can run from a block's feature map on.
+
+    Args:
+        model: The network.
+        maps: Those that are reinforced; found gates lie in no block that it knows.
+    """
+    if any(isinstance(item.actor, FoundGate) for item in maps):
+        return False
     return all(hasattr(model, name) for name in ("resume", "onward", "shortcut_module"))
 
 
@@ -60,14 +82,18 @@ def observed(
     """
     trace, made = Trace(), []
 
-    def keep(actor: nn.Module, **tensors: Tensor) -> None:
+    def keep(actor: nn.Module, **kept: object) -> None:
         if not torch.compiler.is_compiling():  # where nothing is written in place
-            made.extend((actor, n, t, _changes(t)) for n, t in tensors.items())
+            tensors = ((n, t) for n, t in kept.items() if isinstance(t, Tensor))
+            made.extend((actor, n, t, changes(t)) for n, t in tensors)
 
     def on_extract(actor: nn.Module, features: Tensor, descriptor: Tensor) -> None:
         if actor in trace.features:
+            name = type(actor).__name__
+            if isinstance(actor, FoundGate):
+                name = f"{actor.class_name} at {actor.path!r}"
             raise UserError(
-                f"an attention module ({type(actor).__name__}) is used twice in one forward pass, "
+                f"an attention module ({name}) is used twice in one forward pass, "
                 f"so its map is not one; give each place a module of its own"
             )
         trace.features[actor], trace.descriptors[actor] = features, descriptor
@@ -76,35 +102,41 @@ def observed(
     def on_attend(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
         trace.maps[actor] = attention
         keep(actor, map=attention)
+        if trace.replay:
+            trace.replay.met(actor)
 
     def keep_shortcut(block: str):
         return lambda module, inputs, output: trace.shortcuts.__setitem__(block, output)
 
     known = {item.block for item in maps}
-    blocks = (known if bypassed is None else known & set(bypassed)) if can_resume(model) else set()
-    hooks = [model.shortcut_module(b).register_forward_hook(keep_shortcut(b)) for b in blocks]
-    try:
-        actors = [module for module in model.modules() if makes_map(module)]
-        with intercepted(actors, extract=on_extract, attend=on_attend):
-            yield trace
+    blocks = known if bypassed is None else known & set(bypassed)
+    with ExitStack() as stack:
+        if can_resume(model, maps):
+            for block in blocks:
+                hook = model.shortcut_module(block).register_forward_hook(keep_shortcut(block))
+                stack.callback(hook.remove)
+        actors = makers(model, maps)
+        gates = [actor.module for actor in actors if isinstance(actor, FoundGate)]
+        stack.enter_context(uncompiled(model, gates))
+        waiting = [item.actor for item in maps if item.block in blocks]
+        replays = gates or not any(is_compiled(module) for module in model.modules())
+        if waiting and replays and not can_resume(model, maps):
+            trace.replay = stack.enter_context(Replay(model, waiting, chance=bool(gates)))
+        stack.enter_context(intercepted(actors, extract=on_extract, attend=on_attend))
+        yield trace
         _refuse_written(model, made)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _changes(tensor: Tensor) -> int:
-    """How often a tensor was written to in place, as far as torch counts."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _refuse_written(model: nn.Module, made: Sequence[tuple[nn.Module, str, Tensor, int]]) -> None:
     """Refuses what was kept of a pass and then written to: critics would see something else."""
-    for actor, what, tensor, changes in made:
-        if _changes(tensor) != changes:
+    for actor, what, tensor, before in made:
+        if changes(tensor) != before:
             name = next((n for n, module in model.named_modules() if module is actor), "")
+            kind = type(actor).__name__
+            if isinstance(actor, FoundGate):
+                name, kind = actor.path, actor.class_name
             raise UserError(
-                f"the attention {name!r} ({type(actor).__name__}) or what follows it writes to its "
+                f"the attention {name!r} ({kind}) or what follows it writes to its "
                 f"{what} in place, which critics and rewards still need; make a new tensor there, "
                 f"as in features * map instead of features.mul_(map)"
             )
@@ -132,11 +164,23 @@ class _Counterfactuals:
     units: Mapping[str, Sequence[AttentionMap]]
     subset: Tensor | None
     how: Bypass
+    read: Callable[[Any], Any] = logits_of
 
-    def whole(self, unit: str) -> Tensor:
-        """Logits by a full forward pass, (N, K)."""
-        with self._replacing(self._held() | self._means(unit)):
-            return logits_of(self.model(self._chosen(self.images)))
+    def whole(self, unit: str) -> Any:
+        """Logits by a forward pass from the unit's first map on, (N, K)."""
+        if self.trace.chance:
+            put_back(self.trace.chance)
+        gates = [a.module for a in self.trace.maps if isinstance(a, FoundGate)]
+        with (
+            uncompiled(self.model, gates),
+            self._replacing(self._held() | self._means(unit)),
+            self._until(unit),
+        ):
+            return self.read(self.model(self._chosen(self.images)))
+
+    def _until(self, unit: str) -> AbstractContextManager[None]:
+        replay, first = self.trace.replay, self.units[unit][0].actor
+        return replay.until(first, self.subset) if replay else nullcontext()
 
     def walk(self, units: Sequence[str]) -> dict[str, Tensor]:
         """Logits of units of successive blocks: each joins the batch when its block is reached."""
@@ -180,7 +224,8 @@ def bypassed_logits(
     units: Mapping[str, Sequence[AttentionMap]],
     subset: Tensor | None = None,
     how: Bypass = AS_DEFAULT,
-) -> dict[str, Tensor]:
+    read: Callable[[Any], Any] = logits_of,
+) -> dict[str, Any]:
     """Predictions with a unit's maps replaced by their means in the main pass, for each unit.
 
     They carry a gradient to what the trace holds; `dreal_lib.oracle` asks for it.
@@ -193,17 +238,35 @@ def bypassed_logits(
         units: By name, the maps that are bypassed together, all of one block; in network order.
         subset: Indices of the images wanted, (N,); None for all.
         how: Which mean, and what becomes of later maps.
+        read: What is read of the network's output: its logits, or another function's value.
 
     Returns:
-        By unit, logits (N, K), or (B, K).
+        By unit, logits (N, K), or (B, K), or what `read` returns.
     """
-    without = _Counterfactuals(model, images, trace, maps, units, subset, how)
-    if not can_resume(model):
-        return {unit: without.whole(unit) for unit in units}
+    # By chance the whole batch draws, each image what it drew in the main pass.
+    together = None if trace.chance else subset
+    without = _Counterfactuals(model, images, trace, maps, units, together, how, read)
+    if not can_resume(model, maps) or read is not logits_of:
+        with kept(images) if trace.chance else nullcontext():
+            found = {unit: without.whole(unit) for unit in units}
+        chosen = subset if trace.chance else None
+        return {unit: chosen_of(made, chosen) for unit, made in found.items()}
     found: dict[str, Tensor] = {}
     for together in _walks(units):
         found |= without.walk(together)
     return {unit: found[unit] for unit in units}
+
+
+def chosen_of(values: Any, indices: Tensor | None) -> Any:
+    """Some images of tensors (B, ...), alone or within tuples, lists and dicts.
+
+    Args:
+        values: Of a whole batch.
+        indices: (N,); None for all.
+    """
+    if indices is None:
+        return values
+    return tree_map(lambda one: one[indices] if isinstance(one, Tensor) else one, values)
 
 
 def _walks(units: Mapping[str, Sequence[AttentionMap]]) -> list[list[str]]:
@@ -216,82 +279,6 @@ def _walks(units: Mapping[str, Sequence[AttentionMap]]) -> list[list[str]]:
     for unit, maps in units.items():
         stages.setdefault(maps[0].stage, []).append(unit)
     return [[unit for unit in group if unit] for group in zip_longest(*stages.values())]
-
-
-@torch.no_grad()
-def bypass_rewards(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    logits: Tensor,
-    trace: Trace,
-    maps: Sequence[AttentionMap],
-    units: Mapping[str, Sequence[AttentionMap]],
-    gamma: float,
-    how: Bypass = AS_DEFAULT,
-    weights: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Eq. 1 for each unit. Images predicted wrong need no counterfactual: their reward is -gamma.
-
-    Args:
-        model: The network, in the mode in which counterfactuals are to be computed.
-        images: (B, 3, H, W).
-        labels: (B,).
-        logits: Of the main pass, (B, K).
-        trace: Of the main pass.
-        maps: All maps of the network that were observed.
-        units: By name, the maps that are bypassed together, all of one block.
-        gamma: Penalty for an image predicted wrong.
-        how: Which mean, and what becomes of later maps.
-        weights: From `dreal_lib.actor_critic.reward.sample_weights`; an image of weight 0 is not
-        evaluated.
-            None for all.
-
-    Returns:
-        By unit, (B,), float32 or better; NaN for an image not evaluated.
-    """
-    indices = evaluated_images(logits, labels, weights)
-    subset = None if len(indices) == len(images) else indices
-    without: dict[str, Tensor] = {}
-    if len(indices):
-        without = bypassed_logits(model, images, trace, maps, units, subset, how)
-    return rewards_from(logits, labels, without, units, gamma, weights)
-
-
-def evaluated_images(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Indices of the images whose reward needs a counterfactual, (N,): right, and not left out.
-
-    Args:
-        logits, labels, weights: As for `bypass_rewards`.
-    """
-    right = predicted_right(logits, labels)
-    return (right if weights is None else right & (weights > 0)).nonzero().squeeze(1)
-
-
-def rewards_from(
-    logits: Tensor,
-    labels: Tensor,
-    without: Mapping[str, Tensor],
-    units: Collection[str],
-    gamma: float,
-    weights: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Eq. 1 from counterfactuals that are there already; see `bypass_rewards`.
-
-    Args:
-        logits, labels, units, gamma, weights: As there.
-        without: By unit, logits (N, K) of the `evaluated_images` without the unit's attention;
-            empty if there is no such image.
-    """
-    indices = evaluated_images(logits, labels, weights)
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    rewards = {unit: torch.full_like(logits[:, 0], -gamma, dtype=dtype) for unit in units}
-    for unit, reward in rewards.items():
-        if unit in without:
-            reward[indices] = relative_gain(logits[indices], without[unit], labels[indices])
-        if weights is not None:
-            reward[weights == 0] = math.nan
-    return rewards
 
 
 def units_of(

@@ -8,14 +8,18 @@ Letters: B batch, K classes, L blocks of a stage, S size of a map.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dreal_lib.actor_critic.blocks import AttentionMap
+from dreal_lib.actor_critic.chance import kept, put_back
 from dreal_lib.actor_critic.counterfactual import Trace
 from dreal_lib.actor_critic.critics import Critics
+from dreal_lib.actor_critic.found_gate import FoundGate
+from dreal_lib.actor_critic.gate_passes import attend_again
 from dreal_lib.actor_critic.normalization import running_statistics_untouched
 from dreal_lib.actor_critic.oracle import MapGradients
 from dreal_lib.actor_critic.reward import mean_square
@@ -52,7 +56,25 @@ def learning_maps(trace: Trace, items: Sequence[AttentionMap]) -> dict[nn.Module
     """
     actors = [item.actor for item in items]
     with running_statistics_untouched([m for actor in actors for m in actor.modules()]):
-        return {actor: actor.attend(_detached_descriptor(trace, actor)) for actor in actors}
+        gates = [actor for actor in actors if isinstance(actor, FoundGate)]
+        made = _of_gates(trace, gates)
+        actors = [actor for actor in actors if actor not in made]
+        return made | {a: a.attend(_detached_descriptor(trace, a)) for a in actors}
+
+
+def _of_gates(trace: Trace, gates: Sequence[FoundGate]) -> dict[FoundGate, Tensor]:
+    """The maps of found gates, all those of a module by one call of its forward."""
+    by_module: dict[nn.Module, list[FoundGate]] = {}
+    for gate in gates:
+        by_module.setdefault(gate.module, []).append(gate)
+    made: dict[FoundGate, Tensor] = {}
+    for members in by_module.values():
+        call = trace.descriptors[members[0]]
+        with kept(*call.args) if trace.chance else nullcontext():
+            if trace.chance:
+                put_back(call.chance)
+            made |= attend_again(members, call, reused=not trace.chance)
+    return made
 
 
 def _detached_descriptor(trace: Trace, actor: nn.Module) -> Tensor:

@@ -44,7 +44,9 @@ class MainPassStatistics:
             module.running_mean = torch.empty_like(module.running_mean)
             module.running_var = torch.empty_like(module.running_var)
             module.momentum = 1.0
+        self.batches = [m.num_batches_tracked for m in self.modules]
         if self.modules:  # all at once, as a GPU would wait for the launch of each
+            self.tracked = torch._foreach_add(self.batches, 0)
             torch._foreach_zero_([m.running_mean for m in self.modules])
             torch._foreach_zero_([m.running_var for m in self.modules])
         return self
@@ -83,6 +85,8 @@ class MainPassStatistics:
     def __exit__(self, failure: type[BaseException] | None, *_) -> None:
         for hook in self.hooks:
             hook.remove()
+        if failure is not None and self.modules:
+            torch._foreach_copy_(self.batches, self.tracked)
         moved: dict[float, list[tuple[Tensor, Tensor]]] = {}  # by momentum: running, of the batch
         for module, (mean, variance, momentum) in zip(self.modules, self.running, strict=True):
             batch_mean, batch_variance = module.running_mean, module.running_var
@@ -121,6 +125,40 @@ def running_statistics_untouched(modules: list[nn.Module]) -> Iterator[None]:
     finally:
         for module in tracking:
             module.track_running_stats = True
+
+
+@contextmanager
+def refusing_moved_state(model: nn.Module) -> Iterator[None]:
+    """Refuses state other than BatchNorm's that a forward pass moves in training.
+
+    Norms over the batch with an own running estimate (EvoNorm) normalise a counterfactual by its
+    own few images; parametrizations with state (spectral norm) change weights in every pass.
+
+    Raises:
+        UserError: A buffer was written to.
+    """
+
+    def versions() -> dict[str, tuple[int, int]]:
+        return {
+            f"{path}.{name}".lstrip("."): (id(buffer), buffer._version)
+            for path, module in model.named_modules()
+            if not isinstance(module, _BatchNorm)
+            for name, buffer in module.named_buffers(recurse=False)
+            if buffer.is_floating_point()
+        }
+
+    before = versions()
+    yield
+    after = versions()
+    for name, (which, version) in before.items():
+        if after.get(name, (0, 0))[0] == which and after[name][1] != version:
+            path = name.rpartition(".")[0]
+            module = model.get_submodule(path)
+            raise UserError(
+                f"{path!r} ({type(module).__name__}) moves {name!r} in every forward pass of the "
+                f"training, so a counterfactual would differ by more than its map; put that "
+                f"module into evaluation mode, or try reward_statistics='running'"
+            )
 
 
 @contextmanager

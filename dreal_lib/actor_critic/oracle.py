@@ -25,19 +25,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
+from dreal_lib.actor_critic.blocks import AttentionMap, intercepted, makers
+from dreal_lib.actor_critic.bypass_rewards import bypass_rewards, evaluated_images, rewards_from
 from dreal_lib.actor_critic.counterfactual import (
     AS_DEFAULT,
     Bypass,
     Trace,
-    bypass_rewards,
     bypassed_logits,
     can_resume,
-    evaluated_images,
-    rewards_from,
 )
 from dreal_lib.actor_critic.reward import log_probabilities, logits_of
-from dreal_lib.attention.actor import makes_map
 from dreal_lib.errors import unknown_choice
 
 SIGNALS = ("oracle_reward", "oracle_log_p")
@@ -77,7 +74,7 @@ def oracle_gradients(
 
     Args:
         model, images, labels, logits, trace, maps, units, gamma, how, weights: As for
-            `dreal_lib.actor_critic.counterfactual.bypass_rewards`.
+            `dreal_lib.actor_critic.bypass_rewards.bypass_rewards`.
         signal: "oracle_reward" (R of the map's unit) or "oracle_log_p".
 
     Raises:
@@ -150,9 +147,8 @@ def _log_p_gradients(
     def keep(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
         reached[actor] = attention
 
-    actors = [module for module in model.modules() if makes_map(module)]
-    with intercepted(actors, attend=keep, replace=leaves):
-        if can_resume(model):
+    with intercepted(makers(model, maps), attend=keep, replace=leaves):
+        if can_resume(model, maps):
             opening = next(item.actor for item in maps if item.block == first.block)
             starts = trace.features[opening][indices], trace.shortcuts[first.block][indices]
             output = model.onward(model.resume(first.block, *starts), first.block)
@@ -214,7 +210,7 @@ def _dependent(
         found[actor] = attention
 
     with intercepted([item.actor for item in members], attend=keep, replace=dict(found)):
-        if can_resume(model):
+        if can_resume(model, maps):
             opening = next(item.actor for item in maps if item.block == first.block)
             model.resume(first.block, trace.features[opening], trace.shortcuts[first.block])
         else:

@@ -7,6 +7,7 @@ Letters: B batch, K classes.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -20,48 +21,33 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits (B, K) of what a network returned: itself, or its `logits` if it has several.
+    """The logits (B, K) of what a network returned.
+
+    Args:
+        output: The logits, an object or a dict with `logits`, or a tuple that begins with them.
 
     Raises:
-        UserError: It is neither, or not of two axes.
+        UserError: It is none of these, or they have not two axes.
     """
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        got = (
-            f"logits {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(output).__name__
-        )
-        raise UserError(
-            f"the network must return logits (B, K), or an object with such `logits`; got {got}; "
-            f"wrap it in a module that does"
-        )
-    return logits
-
-
-def refuse_labels(images: Tensor, labels: Tensor) -> None:
-    """Refuses a batch whose labels are not a class for each image.
-
-    Raises:
-        UserError: An empty batch, labels of another shape or type, or (on a CPU, where looking
-            costs nothing) a negative class, as an ignored index is.
-    """
-    if not len(images):
-        raise UserError("a batch needs at least one image; got none; leave empty batches out")
-    if labels.dtype != torch.int64 or labels.shape != (len(images),):
-        raise UserError(
-            f"labels must be one class an image, int64 ({len(images)},), by which Eq. 1 rewards; "
-            f"got {labels.dtype} {tuple(labels.shape)}; try labels.argmax(1) for soft labels, or "
-            f"labels.long()"
-        )
-    if labels.device.type == "cpu" and int(labels.min()) < 0:
-        raise UserError(
-            f"labels must be classes from 0; got {int(labels.min())}; leave such images out, as "
-            f"Eq. 1 has no reward for them"
-        )
+    found = output
+    if not isinstance(output, Tensor):
+        found = output.get("logits") if isinstance(output, Mapping) else None
+        found = getattr(output, "logits", found)
+        if found is None and isinstance(output, tuple | list) and output:
+            found = output[0]
+    if isinstance(found, Tensor) and found.dim() == 2:
+        return found
+    got = f"logits {tuple(found.shape)}" if isinstance(found, Tensor) else type(output).__name__
+    raise UserError(
+        f"the network must return logits (B, K), alone, first in a tuple, or as `logits` of an "
+        f"object or dict; got {got}; wrap it in a module that does, or give reinforce a "
+        f"reward_of(output, labels) that returns (log p, right), each (B,)"
+    )
 
 
 def predicted_right(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether no class is more probable than the true one, (B,) bool."""
-    true_class = logits.gather(1, labels[:, None])
+    true_class = logits.gather(1, labels.long()[:, None])
     return (true_class >= logits.max(1, keepdim=True).values).squeeze(1)
 
 
@@ -73,6 +59,7 @@ def relative_gain(logits: Tensor, bypassed_logits: Tensor, labels: Tensor) -> Te
         bypassed_logits: With A_l replaced by its mean, (B, K).
         labels: True classes c, (B,).
     """
+    labels = labels.long()
     full = log_probabilities(logits).gather(1, labels[:, None])
     bypassed = log_probabilities(bypassed_logits).gather(1, labels[:, None])
     return -torch.expm1(bypassed - full).squeeze(1)  # Eq. 1: 1 - p_bypassed / p_full
@@ -83,9 +70,12 @@ def mean_map(attention: Tensor, mean: str = "entries") -> Tensor:
 
     Args:
         attention: (B, C) or (B, 1, H, W).
-        mean: "entries" (each image's own map over its channels or positions), or "batch" (each
-            entry over the images of the batch).
+        mean: "entries" (each image's own map over its channels or positions), "batch" (each
+            entry over the images of the batch), or "none" (the map itself is put back, which is
+            what `Agent.verify` tries).
     """
+    if mean == "none":
+        return attention
     axes = (0,) if mean == "batch" else tuple(range(1, attention.dim()))
     return attention.mean(axes, keepdim=True).expand_as(attention)
 

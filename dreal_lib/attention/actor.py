@@ -53,8 +53,8 @@ def kind_of(actor: nn.Module, features: Tensor, attention: Tensor) -> str:
         attention: What the actor attended to in it.
 
     Raises:
-        UserError: Declared is no kind, or another one than the map has; or nothing is declared and
-            nothing can be inferred.
+        UserError: Declared is no kind, another one than the map has, or one that multiplies where
+            the map does not; or nothing is declared and nothing can be inferred.
     """
     name, shape = type(actor).__name__, tuple(attention.shape[1:])
     seen = _kind_by_shape(shape)
@@ -77,6 +77,11 @@ def kind_of(actor: nn.Module, features: Tensor, attention: Tensor) -> str:
         raise UserError(
             f"{name} declares kind {declared!r}, {KINDS[declared]}; got a map {shape} an image; "
             f"declare kind = {seen!r}, or mend the map"
+        )
+    if declared != "features" and not _multiplies(actor, features, attention):
+        raise UserError(
+            f"{name} declares kind {declared!r}, a map that multiplies its features; but "
+            f"recalibrate(2 F, A) is not 2 recalibrate(F, A); declare kind = 'features'"
         )
     return declared
 

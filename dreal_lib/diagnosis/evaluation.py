@@ -15,14 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
-from dreal_lib.actor_critic.counterfactual import (
-    AS_DEFAULT,
-    Bypass,
-    Trace,
-    bypass_rewards,
-    observed,
-    units_of,
-)
+from dreal_lib.actor_critic.bypass_rewards import bypass_rewards
+from dreal_lib.actor_critic.counterfactual import AS_DEFAULT, Bypass, Trace, observed, units_of
 from dreal_lib.actor_critic.reward import log_probabilities, logits_of, predicted_right
 from dreal_lib.records.arrays import (
     CLASS_LABELS,

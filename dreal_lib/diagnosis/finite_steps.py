@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dreal_lib.actor_critic.agent import Agent
-from dreal_lib.actor_critic.blocks import AttentionMap, intercepted
+from dreal_lib.actor_critic.blocks import AttentionMap, intercepted, makers
 from dreal_lib.actor_critic.counterfactual import Trace, can_resume
 from dreal_lib.actor_critic.reward import log_probabilities, logits_of, mean_map, relative_gain
-from dreal_lib.attention.actor import is_actor
 
 DIRECTIONS = ("critic", "random", "true")
 
@@ -79,9 +78,8 @@ def _logits(
     def keep(actor: nn.Module, _: Tensor, attention: Tensor) -> None:
         made[actor] = attention
 
-    actors = [module for module in model.modules() if is_actor(module)]
-    with intercepted(actors, attend=keep, replace=replace):
-        if not can_resume(model):
+    with intercepted(makers(model, agent.maps), attend=keep, replace=replace):
+        if not can_resume(model, agent.maps):
             return logits_of(model(images)), made
         first = next(item.actor for item in agent.maps if item.block == block)
         output = model.resume(block, trace.features[first], trace.shortcuts[block])

@@ -1,6 +1,6 @@
-"""Modes that a network is in for a while: frozen, evaluating, computing in bfloat16."""
+"""Modes that a network is in for a while: frozen, evaluating, uncompiled, computing in bfloat16."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,34 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `module.compile()` was called."""
+    return module._compiled_call_impl is not None
+
+
+@contextmanager
+def uncompiled(model: nn.Module, holding: Collection[nn.Module]) -> Iterator[None]:
+    """Runs compiled modules as they are written for a while, those that hold certain modules.
+
+    Args:
+        model: The network.
+        holding: What a module has to hold, itself included.
+    """
+    wanted = set(holding)
+    aside = [
+        (module, module._compiled_call_impl)
+        for module in model.modules()
+        if is_compiled(module) and not wanted.isdisjoint(module.modules())
+    ]
+    try:
+        for module, _ in aside:
+            module._compiled_call_impl = None
+        yield
+    finally:
+        for module, compiled in aside:
+            module._compiled_call_impl = compiled
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

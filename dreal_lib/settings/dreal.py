@@ -8,7 +8,14 @@ from dreal_lib.errors import UserError, unknown_choice
 LARGEST = 1e6  # of a weight or rate: float32 holds its square, and none of use is near it
 # Settings that the first records (schema version 1) do not know. Not written at their default,
 # they leave the hash and the recorded settings of those runs what they were.
-ADDED_LATER = ("critic_hidden", "reward_fraction", "reward_control", "quality_signal")
+ADDED_LATER = (
+    "critic_hidden",
+    "reward_fraction",
+    "reward_control",
+    "quality_signal",
+    "full_maps",
+    "unequal_maps",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class Settings:
             the batch's rewards shuffled over its images, or nothing (they stay as they began).
         quality_signal: Actors follow the critics (Eq. 8), or the exact gradient of what a perfect
             critic would know, R or log p (`dreal_lib.oracle`): controls, of no use otherwise.
+        full_maps: A critic reads a map over channels and positions as its means over either, or
+            whole; "auto" is whole for actors that declare themselves, means for found gates.
+        unequal_maps: Where the maps of a stage differ in size, its critic reads them with zeros
+            behind, or each size has a critic of its own. (Actors that declare themselves are
+            refused then.)
 
     Raises:
         UserError: A value that is no choice of its setting, or a number that cannot be.
@@ -60,6 +72,8 @@ class Settings:
     reward_fraction: float = 1.0
     reward_control: Literal["none", "shuffled", "random_critic"] = "none"
     quality_signal: Literal["critic", "oracle_reward", "oracle_log_p"] = "critic"
+    full_maps: Literal["auto", "means", "entries"] = "auto"
+    unequal_maps: Literal["padded", "apart"] = "padded"
 
     def __post_init__(self):
         refuse_unknown_choices(self)

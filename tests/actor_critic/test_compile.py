@@ -99,3 +99,36 @@ def test_a_block_compiled_by_inductor_learns_the_same():
     assert dynamo.utils.counters["stats"]["unique_graphs"] >= 1
     assert dynamo.utils.counters["inductor"]
     assert not dynamo.utils.counters["graph_break"]
+
+
+class Tail(torch.nn.Sequential):
+    """Without a gate."""
+
+
+def test_found_gates_beside_compiled_blocks():
+    """Blocks with a found gate run as they are written in a step; the others stay compiled."""
+    from foreign_networks import SE, Public
+
+    def network():
+        torch.manual_seed(0)
+        model = Public(SE)
+        model.fc = Tail(torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        return model
+
+    plain, compiled = (
+        reinforce(network(), 16, generator=torch.Generator().manual_seed(0)) for _ in range(2)
+    )
+    compiled.critics.load_state_dict(plain.critics.state_dict())
+    block = compiled.actor.layer1[0]
+    block.compile(backend="eager")
+    compiled.actor.fc.compile(backend="eager")
+    dynamo.utils.counters.clear()
+    for images, labels in batches(2):
+        expected, found = stepped(plain, images, labels), stepped(compiled, images, labels)
+        for one, two in zip(expected, found, strict=True):
+            assert one.keys() == two.keys()
+            for key, value in one.items():
+                torch.testing.assert_close(two[key], value, rtol=0, atol=0)
+    assert block._compiled_call_impl is not None
+    assert dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert not dynamo.utils.counters["graph_break"]

@@ -24,7 +24,6 @@ def batch(labels=(0, 1, 2, 0)):
 
 LABELS = {
     "ignored": torch.tensor([0, -100, 2, 0]),
-    "int32": torch.tensor([0, 1, 2, 0], dtype=torch.int32),
     "float": torch.tensor([0.0, 1.0, 2.0, 0.0]),
     "soft": torch.eye(3)[[0, 1, 2, 0]],
     "too few": torch.tensor([0, 1, 2]),

@@ -184,3 +184,18 @@ def test_reduce_to_map_for_maps_of_any_shape(shape, axes):
     for axis in axes:
         expected = expected.sum(axis, keepdim=True) / features.shape[axis]
     torch.testing.assert_close(reduced, expected.reshape(shape))
+
+
+@pytest.mark.parametrize("kind", ["channel", "full"])
+def test_a_map_that_is_added_is_no_map_whatever_is_declared(kind):
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kind = kind
+
+        def recalibrate(self, features, attention):
+            return features + attention
+
+    attention = torch.rand(2, 3, 4, 4) if kind == "full" else torch.rand(2, 3, 1, 1)
+    with pytest.raises(UserError, match=f"Added declares kind '{kind}'.*declare kind = 'features'"):
+        kind_of(Added(), torch.rand(2, 3, 4, 4), attention)

@@ -26,7 +26,9 @@ EXCLUDED = {
 # What no user calls; any other module of the library stands on the page.
 PARTS = {
     "cli",
-    "actor_critic.normalization",
+    "actor_critic.chance", "actor_critic.gate_passes", "actor_critic.gate_prefix",
+    "actor_critic.gate_probe", "actor_critic.main_pass", "actor_critic.module_calls",
+    "actor_critic.normalization", "actor_critic.replay", "actor_critic.verification",
     "data.batches", "data.boxes", "data.cache", "data.decoding", "data.identity_batches",
     "data.listing", "data.sampling",
     "diagnosis.drawn_queries", "diagnosis.embedding_cam", "diagnosis.finite_steps",

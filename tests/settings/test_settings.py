@@ -22,6 +22,8 @@ CHOICES = {
     "critic_input_norm": ("off", "layer"),
     "reward_control": ("none", "shuffled", "random_critic"),
     "quality_signal": ("critic", "oracle_reward", "oracle_log_p"),
+    "full_maps": ("auto", "means", "entries"),
+    "unequal_maps": ("padded", "apart"),
 }
 NUMBERS = {"gamma": 1.0, "quality_weight": 1.0, "regression_weight": 1.0, "critic_lr": None}
 NUMBERS |= {"critic_hidden": 1, "reward_fraction": 1.0}
@@ -86,7 +88,7 @@ def test_reinforce_takes_every_setting_with_the_same_default():
     parameters = inspect.signature(reinforce).parameters
     for item in dataclasses.fields(Settings):
         assert parameters[item.name].default == item.default, item.name
-    assert parameters["stages"].default == ("layer1", "layer2", "layer3", "layer4")
+    assert parameters["stages"].default == "auto"
 
 
 def test_a_wrong_setting_is_refused_before_the_network_is_looked_at():

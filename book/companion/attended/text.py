@@ -44,8 +44,8 @@ def availability(pairs: Sequence[Pair]) -> list[str]:
         f"Maps: {method} at {layer} for the true class, {height} x {width} cells for "
         f"images of {size} pixels; attended: from {how['threshold']} of a map's maximum on.",
         f"{trained_name(pair.record)}; {count} validation images of "
-        f"{plain(pair.record.data.name)}, {seeds_text(p.seed for p in pairs)}; "
-        f"{empty} of {2 * count * len(pairs)} maps are "
+        f"{plain(pair.record.data.name)}, "
+        f"{seeds_text(p.seed for p in pairs)}; {empty} of {2 * count * len(pairs)} maps are "
         "zero everywhere and count in no score.",
         placing_sentence(pair.baseline, (height, width)),
         *_resized_sentences(pairs),

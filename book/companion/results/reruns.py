@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from book.companion.results.costs import BENCHMARKS
+from book.companion.text.foreign import plain
 from book.companion.text.runs import trained_name
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
 from dreal_lib.errors import UserError
@@ -81,8 +82,8 @@ def read_spread(folder: Path | None = None) -> Spread:
         }
         rows = ", ".join(dict.fromkeys(pair["recipe"] for pair in pairs))
         made = (
-            f"{rows} at scale {content['scale']}, {content['cpu_name']}, torch {content['torch']}, "
-            f"commit {content['commit'][:12]}"
+            f"{rows} at scale {content['scale']}, {plain(content['cpu_name'])}, "
+            f"torch {plain(content['torch'])}, commit {plain(content['commit'][:12])}"
         )
         return Spread(len(pairs), largest, made)
     except (OSError, ValueError, KeyError, TypeError) as error:
