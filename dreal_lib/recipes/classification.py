@@ -68,11 +68,6 @@ class ClassFacts(DataFacts):
         return frozenset({"top5_error_pct"} if self.classes <= 5 else ())
 
     @property
-    def decided(self) -> frozenset[str]:
-        # Among five classes the true one is always one of the first five.
-        return frozenset({"top5_error_pct"} if self.classes <= 5 else ())
-
-    @property
     def text(self) -> str:
         return f"{self.classes} classes, {self.train_images:,} + {self.val_images:,} images"
 
