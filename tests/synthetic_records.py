@@ -101,7 +101,7 @@ def write_run(
         "depths": {"50": 14, "101": 26}, "width": 16, "image_size": 48, "epochs": epochs,
         "resize": 56,
     } | changes.pop("settings", {})  # fmt: skip
-    epochs = settings["epochs"]
+    epochs = settings["epochs"] - (not changes.get("complete", True))  # that were trained
     reinforced = changes.get("method", method) == "reinforced"
     companion = records.companion_path
     results = {
@@ -163,7 +163,6 @@ def write_run(
         "created": datetime(2025, 3, 1, 12, 0, tzinfo=UTC),
     }
     fields |= changes
-    settings["epochs"] += not fields["complete"]
     stand_in = f"table_1/se_resnet50_{fields['method']}"
     fields |= agreeing(recipe, profile, stand_in, fields, settings)
     record = records.record_type("classification").model_validate(fields)

@@ -171,7 +171,7 @@ def test_evaluating_the_weights_gives_the_records_last_errors(train, data, tmp_p
     found = trained.evaluate_weights(weights, data, CPU, tmp_path / "cache", workers=0)
     last = stored.record.last
     assert found["top1_error_pct"] == last.top1_error_pct
-    assert found["top5_error_pct"] == last.top5_error_pct
+    assert "top5_error_pct" not in found  # which three classes decide
     assert found["val_loss"] == pytest.approx(last.val_loss, rel=1e-6)
 
 

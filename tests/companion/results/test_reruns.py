@@ -34,7 +34,10 @@ def test_each_rerun_stands_beside_the_record_of_its_seed(tmp_path, error, said):
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"recipe_hash": "b2" * 32}, "other settings"), ({"complete": False}, "stopped early")],
+    [
+        ({"settings": {"learning_rate": 0.5}}, "other settings"),
+        ({"complete": False}, "stopped early"),
+    ],
 )
 def test_runs_that_had_other_things_to_do_are_not_judged(tmp_path, changes, why):
     (repeat,) = repeats_of(tmp_path, (90.0, 90.0), **changes)
