@@ -16,6 +16,7 @@ from book.companion.text.foreign import plain
 from book.companion.text.runs import trained_name
 from book.companion.text.tables import NOTHING, Cell, Marked, Table, counted, signed
 from dreal_lib.errors import UserError
+from dreal_lib.recipes import metric as known_metric
 from dreal_lib.recipes import task_facts
 from dreal_lib.recipes.task_facts import Metric
 from dreal_lib.records import Record, StoredRecord, find_records
@@ -167,11 +168,11 @@ def _threads(record: Record) -> str:
 def sentences(repeats: Sequence[Repeat], spread: Spread) -> list[str]:
     """How to read it, and how many agree."""
     largest = ", ".join(
-        f"{value:.2f} points of {name.removesuffix('_pct').replace('_', ' ')}"
+        f"{value:.2f} points of {known_metric(name).title}"
         for name, value in spread.largest.items()
     )
     said = [
-        f"The same seed on the same images ended up to {largest} apart, by rounding alone "
+        f"The same seed on the same images ended up to {largest} apart "
         f"({counted(spread.pairs, 'pair')}; {spread.made}). So few pairs bound nothing: a "
         "difference a little beyond is no sign of a fault, one of several times as much is worth a "
         "look.",
