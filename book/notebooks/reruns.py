@@ -18,7 +18,7 @@
 #
 # Numbers rarely agree to the last digit on another machine: the number of threads, the processor
 # and torch's version decide in which order sums are rounded, and training makes much of little.
-# How much, by threads alone, was measured: *Expected* is the largest difference seen.
+# How much was measured on one machine: *Expected* is the largest difference seen there.
 
 # %%
 from book.companion.pages import page

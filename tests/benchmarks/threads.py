@@ -4,7 +4,9 @@
     dreal train ROW --seed S --threads 2 --records build/records-2 --data DATA ...
     python tests/benchmarks/threads.py build/records-1 build/records-2 book/benchmarks/threads.json
 
-Every row, scale and seed that both folders hold is a pair; differences are second less first.
+Every row, scale and seed that both folders hold is a pair, if data and recipe are the same;
+differences are second less first. `book/records` may be one of the two: its older records do not
+say how many threads they used (null).
 """
 
 import json
@@ -24,21 +26,24 @@ def changes(first: Record, second: Record) -> dict[str, float]:
 def measured(one: Path, two: Path) -> dict:
     """What is committed: the pairs, and what they were made with."""
     before, after = ({run.record.key: run.record for run in find_records(p)} for p in (one, two))
-    found = [(before[key], after[key]) for key in sorted(before.keys() & after.keys(), key=str)]
+    found = [
+        (before[key], after[key])
+        for key in sorted(before.keys() & after.keys(), key=str)
+        if before[key].recipe_hash == after[key].recipe_hash
+        and before[key].data.fingerprint == after[key].data.fingerprint
+    ]
     if not found:
         raise SystemExit(f"no run is in both {one} and {two}")
-    everything = [record for pair in found for record in pair]
-    (facts,) = {
-        (r.scale, r.hardware.cpu_name, r.versions["torch"], r.git.commit, r.git.clean)
-        for r in everything
-    }
     return {
-        **dict(zip(("scale", "cpu_name", "torch", "commit", "clean"), facts, strict=True)),
         "pairs": [
             {
                 "recipe": first.recipe,
+                "scale": first.scale,
                 "seed": first.seed,
                 "threads": [first.threads, second.threads],
+                "cpus": [record.hardware.cpu_name for record in (first, second)],
+                "torch": [record.versions["torch"] for record in (first, second)],
+                "commits": [record.git.commit for record in (first, second)],
                 "scores": [
                     {name: record.metric(name) for name in changes(first, second)}
                     for record in (first, second)

@@ -14,8 +14,9 @@ from typing import Any
 from book.companion.results.costs import BENCHMARKS
 from book.companion.text.foreign import plain
 from book.companion.text.runs import trained_name
-from book.companion.text.tables import NOTHING, Cell, Marked, Table, signed
+from book.companion.text.tables import NOTHING, Cell, Marked, Table, counted, signed
 from dreal_lib.errors import UserError
+from dreal_lib.recipes import metric as known_metric
 from dreal_lib.recipes import task_facts
 from dreal_lib.recipes.task_facts import Metric
 from dreal_lib.records import Record, StoredRecord, find_records
@@ -49,7 +50,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far apart runs of one seed ended with different numbers of threads.
+    """How far apart runs of one seed and recipe ended on the same images.
 
     Attributes:
         pairs: How many were compared.
@@ -80,17 +81,24 @@ def read_spread(folder: Path | None = None) -> Spread:
             name: max(abs(p["changes"][name]) for p in pairs if name in p["changes"])
             for name in names
         }
-        rows = ", ".join(dict.fromkeys(pair["recipe"] for pair in pairs))
-        made = (
-            f"{rows} at scale {content['scale']}, {plain(content['cpu_name'])}, "
-            f"torch {plain(content['torch'])}, commit {plain(content['commit'][:12])}"
-        )
-        return Spread(len(pairs), largest, made)
+        return Spread(len(pairs), largest, "; ".join(map(_made, pairs)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is no measurement of threads ({error}); make it again by "
             f"tests/benchmarks/threads.py"
         ) from None
+
+
+def _made(pair: dict[str, Any]) -> str:
+    """Which two runs a pair is of."""
+    runs = zip(pair["threads"], pair["cpus"], pair["torch"], pair["commits"], strict=True)
+    first, second = (
+        f"{counted(threads, 'thread') if threads else 'threads not kept'}, {plain(cpu)}, "
+        f"torch {plain(torch)}, commit {plain(commit[:12])}"
+        for threads, cpu, torch, commit in runs
+    )
+    row = f"{plain(pair['recipe'])}, scale {plain(pair['scale'])}, seed {pair['seed']}"
+    return f"{row}: {first}, and {second}"
 
 
 def find_repeats(results: str = "rerun", root: Path = PROJECT_ROOT) -> list[Repeat]:
@@ -160,13 +168,14 @@ def _threads(record: Record) -> str:
 def sentences(repeats: Sequence[Repeat], spread: Spread) -> list[str]:
     """How to read it, and how many agree."""
     largest = ", ".join(
-        f"{value:.2f} points of {name.removesuffix('_pct').replace('_', ' ')}"
+        f"{value:.2f} points of {known_metric(name).title}"
         for name, value in spread.largest.items()
     )
     said = [
-        f"With 1 and with 2 threads the same seed ended up to {largest} apart "
-        f"({spread.pairs} pairs; {spread.made}). A few pairs bound nothing: a difference a little "
-        "beyond is no sign of a fault, one of several times as much is worth a look.",
+        f"The same seed on the same images ended up to {largest} apart "
+        f"({counted(spread.pairs, 'pair')}; {spread.made}). So few pairs bound nothing: a "
+        "difference a little beyond is no sign of a fault, one of several times as much is worth a "
+        "look.",
         "Records older than the field do not say how many threads they used. With the same number "
         "on the same machine and versions, a seed repeats to the last bit.",
     ]
