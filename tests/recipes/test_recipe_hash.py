@@ -62,6 +62,8 @@ def test_the_hash_changes_with_every_setting(name):
         "reward_fraction": 0.5,
         "reward_control": "shuffled",
         "quality_signal": "oracle_reward",
+        "full_maps": "means",
+        "unequal_maps": "apart",
     }
     changed = load_recipe(ROW, overrides={f"dreal.{name}": (other | choices)[name]})
     assert changed.hash != load_recipe(ROW).hash

@@ -128,7 +128,7 @@ def test_recipes_of_committed_records_still_have_their_hash():
 
 def test_a_setting_added_later_is_written_only_where_it_is_changed():
     later = ("critic_hidden", "reward_fraction", "reward_control", "quality_signal")
-    assert later == ADDED_LATER
+    assert (*later, "full_maps", "unequal_maps") == ADDED_LATER
     plain = load_recipe(DEFAULT)
     same = load_recipe(DEFAULT, overrides={"dreal.critic_hidden": 1})
     larger = load_recipe(DEFAULT, overrides={"dreal.critic_hidden": 16})
