@@ -70,7 +70,8 @@ class Classifier:
         recipe, image = self.recipe, read_image(file)
         size = [recipe.image_size] * 2
         if recipe.decoded_cache:
-            tensor = torch.from_numpy(as_decoded(image, recipe.resize)).permute(2, 0, 1)
+            pixels = as_decoded(image, recipe.resize).copy()  # Pillow lends its own, read-only
+            tensor = torch.from_numpy(pixels).permute(2, 0, 1)
         else:
             tensor = v2.functional.resize(
                 v2.functional.pil_to_tensor(image), [recipe.resize], antialias=True

@@ -40,6 +40,7 @@ def called(*words) -> str:
     return done.output
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 def test_predictions_are_those_of_the_evaluation(weights, data, tmp_path):
     files = sorted((data / "val").rglob("*.*g"))
     rows = json.loads(called("predict", weights, *files, "--json", "--device", "cpu"))

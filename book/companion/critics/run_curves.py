@@ -52,7 +52,10 @@ def plot_records(paths: Sequence[Path], out: Path) -> Path:
 def draw_runs(runs: Sequence[StoredRecord]) -> Figure:
     """A panel for the loss, for each metric that a run prints, and for critique and reward."""
     metrics = dict.fromkeys(
-        metric for run in runs for metric in task_facts(run.record.task).metrics if metric.shown
+        metric
+        for run in runs
+        for metric in task_facts(run.record.task).metrics
+        if metric.shown and metric.name not in run.record.data.decided
     )
     reinforced = [run for run in runs if run.record.files.blocks is not None]
     count = 1 + len(metrics) + (len(_SIGNALS) if reinforced else 0)
