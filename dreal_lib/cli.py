@@ -155,7 +155,7 @@ def train(
 
       dreal train table_1/se_resnet50_baseline --profile paper --data DATA --max-minutes 55
 
-      torchrun --nproc-per-node 8 --no-python dreal train table_1/se_resnet50_baseline
+      torchrun --nproc-per-node 8 --no-python -- dreal train table_1/se_resnet50_baseline
       --profile paper --data DATA
     """
     deadline = deadline_after(max_minutes)

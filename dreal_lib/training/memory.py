@@ -36,7 +36,7 @@ def refuse_beyond_memory(
         UserError: It says how much is needed and what there is.
     """
     memory = memory_bytes() if memory is None else memory
-    batch = max(1, recipe.batch_size // distributed.world_size())
+    batch = max(1, getattr(recipe, recipe.batch_key) // distributed.world_size())
     pixels = batch * recipe.size[0] * recipe.size[1]
     if memory is None or 4 * 3 * pixels * _ENOUGH < memory:
         return

@@ -183,4 +183,4 @@ def test_one_bright_spot_is_found_where_it_is():
     large = cells_of(found.settings, found.cam.shape[1:]).laid(found.cam.astype(np.float32))
     for spot, one in zip(spots, large, strict=True):
         centroid = [(one.sum(1 - axis) * places).sum() / one.sum() for axis in (0, 1)]
-        assert np.abs(np.subtract(centroid, spot)).max() < 2
+        assert np.abs(np.subtract(centroid, spot)).max() < 2.5  # of cells 8 apart

@@ -86,7 +86,7 @@ def test_a_record_is_frozen_and_refuses_unknown_fields(stored):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"schema_version": 4}, "schema_version 4, this library reads 1 to 3"),
+        ({"schema_version": 5}, "schema_version 5, this library reads 1 to 4"),
         ({"schema_version": None}, "schema_version None"),
         ({"seed": "3"}, "bad field seed"),
         ({"seed": -1}, "bad field seed"),
@@ -399,7 +399,7 @@ def test_epochs_that_were_not_evaluated_are_empty_cells(retrieval):
         ({"task": "segmentation"}, "bad field task"),
         ({"task": None}, "bad field task"),
         ({"task": ["retrieval"]}, "bad field task"),
-        ({"schema_version": 4}, "schema_version 4, this library reads 1 to 3"),
+        ({"schema_version": 5}, "schema_version 5, this library reads 1 to 4"),
         ({"schema_version": [3]}, "schema_version [3]"),
         ({"schema_version": True}, "schema_version True"),
         ({"schema_version": "3"}, "schema_version '3'"),
@@ -428,7 +428,7 @@ def test_a_record_of_schema_1_is_read_as_classification_and_left_as_it_is(stored
     stored.path.write_text(json.dumps(content | {"schema_version": 1}))
     before = stored.path.read_bytes()
     again = records.read_record(stored.path)
-    assert (again.task, again.schema_version) == ("classification", 3)
+    assert (again.task, again.schema_version) == ("classification", 4)
     assert again == stored.record
     assert stored.path.read_bytes() == before
     (found,) = records.find_records(stored.path.parents[3])
@@ -441,7 +441,7 @@ def test_a_record_of_schema_2_kept_no_threads_and_followed_no_plan(stored):
     stored.path.write_text(json.dumps(content | {"schema_version": 2}))
     before = stored.path.read_bytes()
     again = records.read_record(stored.path)
-    assert (again.threads, again.plan_commit, again.schema_version) == (None, None, 3)
+    assert (again.threads, again.plan_commit, again.schema_version) == (None, None, 4)
     assert stored.path.read_bytes() == before
 
 

@@ -36,7 +36,7 @@ def torchrun(*words, restarts=0, folder=None):
     return subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "--max-restarts", str(restarts), "--monitor-interval", "0.1", str(PROGRAM),
+            "--max-restarts", str(restarts), "--monitor-interval", "0.1", "--", str(PROGRAM),
             *map(str, words),
         ],
         cwd=folder,
