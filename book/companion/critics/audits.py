@@ -20,6 +20,7 @@ from dreal_lib.comparison.rows import Row, ScaleComparison, row_of
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.audits import read_audit
 
+RUNS = 3  # of a network, before a word is said of them; fixed in the plan
 ALIGNED = 0.1  # a mean cosine is called aligned above, not aligned within; fixed in the plan
 AUDITED = {  # rows of the plan, and what they are called
     "evidence/se_resnet38_reinforced": "SE, one cell",
@@ -137,8 +138,10 @@ def over_runs(audits: pd.DataFrame, column: str) -> Difference | None:
 
 
 def alignment(found: Difference | None) -> str:
-    """The plan's word for a mean cosine: "aligned", "not aligned" or "undecided"."""
-    if found is None or found.low is None:
+    """The plan's word for a mean cosine of three runs: "aligned", "not aligned", "undecided"."""
+    if found is None or found.n < RUNS:
+        return f"not judged yet ({found.n if found else 0} of {RUNS} runs)"
+    if found.low is None:
         return "undecided"
     if found.low > ALIGNED:
         return "aligned"

@@ -57,7 +57,7 @@ def test_audits_are_means_over_the_images_that_have_a_value(tmp_path):
         ([0.01, -0.01, 0.0], "not aligned"),
         ([0.5, 0.52, 0.48], "aligned"),
         ([0.5, -0.5, 0.1], "undecided"),
-        ([0.01], "undecided"),
+        ([0.01, 0.01], "not judged yet (2 of 3 runs)"),
     ],
 )
 def test_the_plans_words_for_a_cosine(cosines, word):
