@@ -251,7 +251,9 @@ def test_a_gpu_where_there_is_none(refused, data):
 
 
 def test_a_loss_that_is_no_number(dreal, data, tmp_path):
-    status, _, err = dreal(*train_words(data, "--set", "learning_rate=1e30"))
+    # The largest rate that a recipe may have, for more steps than numbers last.
+    changes = ("--set", "learning_rate=1000000", "--set", "batch_size=2")
+    status, _, err = dreal(*train_words(data, *changes))
     assert status == 2
     assert err.startswith("dreal: the loss is ")
     assert "at epoch 1, step" in err

@@ -112,9 +112,9 @@ def refused(call, *said) -> str:
 def test_a_run_leaves_a_whole_record(finished, row):
     stored, folder = finished[row]
     record, recipe = stored.record, tiny_retrieval_recipe(row)
-    assert (record.task, record.schema_version, record.complete) == ("retrieval", 3, True)
+    assert (record.task, record.schema_version, record.complete) == ("retrieval", 4, True)
     assert (record.recipe, record.recipe_hash) == (recipe.name, recipe.hash)
-    assert record.settings == recipe.model_dump(mode="json")
+    assert record.settings == recipe.model_dump(mode="json") | {"variant": record.variant}
     assert (record.network, record.method) == (recipe.network, recipe.method)
     facts = record.data
     assert (facts.name, facts.train_images, facts.train_identities) == ("tiny", 16, 4)

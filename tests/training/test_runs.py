@@ -140,7 +140,8 @@ def test_the_weights_are_the_plain_network_and_named_in_the_record(finished):
     tensors, facts = load_checkpoint(folder / runs.WEIGHTS)
     assert not any("critic" in name for name in tensors)
     recipe = tiny_recipe("cbam_resnet50_reinforced").model_dump(mode="json")
-    assert facts == {"task": "classification", "recipe": recipe}
+    recipe["variant"] = stored.record.variant  # with the data
+    assert facts == {"task": "classification", "recipe": recipe, "classes": list(CLASSES)}
 
 
 def test_runs_of_a_seed_leave_the_same_but_for_times(train, finished):
@@ -239,8 +240,8 @@ def weights(finished, tmp_path):
 def test_weights_are_refused_for_another_number_of_classes(weights, tmp_path):
     four = write_tiny_set(tmp_path / "four", classes=(*CLASSES, "dog"))
     message = one_line(trained.evaluate_weights, weights, four, CPU, tmp_path / "cache")
-    assert "'fc." in message
-    assert "of shape (3" in message
+    assert "3 classes (ant, bee, cat)" in message
+    assert "4 (ant, bee, cat, dog)" in message
 
 
 def test_weights_of_another_architecture_are_refused(weights, data, tmp_path):
