@@ -253,7 +253,13 @@ def placed(recipe: Recipe, data: TaskData) -> Recipe:
 
 
 def record_path_of(recipe: Recipe, seed: int, root: Path) -> Path:
-    """Where the record of a run lies, once its scale is known (`placed`)."""
+    """Where the record of a run lies.
+
+    Args:
+        recipe: Of the run, at the scale of its images (`placed`).
+        seed: Of the run.
+        root: The records folder.
+    """
     return records.record_path(root, recipe.profile, recipe.variant, recipe.name, seed)
 
 

@@ -30,16 +30,16 @@ PARTS = {
     "actor_critic.gate_probe", "actor_critic.main_pass", "actor_critic.module_calls",
     "actor_critic.normalization", "actor_critic.replay", "actor_critic.verification",
     "data.batches", "data.boxes", "data.cache", "data.decoding", "data.identity_batches",
-    "data.listing", "data.sampling",
+    "data.listing", "data.loading", "data.prepared", "data.sampling", "data.summary",
     "diagnosis.drawn_queries", "diagnosis.embedding_cam", "diagnosis.finite_steps",
     "diagnosis.ranked",
-    "recipes.plain_yaml",
+    "recipes.own_data", "recipes.plain_yaml", "recipes.sets",
     "retrieval.protocol", "retrieval.similarity",
     "runtime.atomic", "runtime.deadline", "runtime.determinism", "runtime.distributed",
     "runtime.environment", "runtime.modes", "runtime.seeding",
     "tasks.classification", "tasks.retrieval",
-    "training.checkpoints", "training.display", "training.monitor", "training.optimization",
-    "training.progress", "training.run_folder", "training.run_record", "training.trainer",
+    "training.checkpoints", "training.display", "training.memory", "training.monitor",
+    "training.optimization", "training.progress", "training.run_folder", "training.run_record", "training.trainer",
 }  # fmt: skip
 MANY = 3  # so many parameters need a list; one or two may be named in the sentence
 
