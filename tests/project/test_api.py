@@ -39,7 +39,8 @@ PARTS = {
     "runtime.environment", "runtime.modes", "runtime.seeding",
     "tasks.classification", "tasks.retrieval",
     "training.checkpoints", "training.display", "training.memory", "training.monitor",
-    "training.optimization", "training.progress", "training.run_folder", "training.run_record", "training.trainer",
+    "training.optimization", "training.progress", "training.run_folder", "training.run_record",
+    "training.trainer",
 }  # fmt: skip
 MANY = 3  # so many parameters need a list; one or two may be named in the sentence
 
