@@ -6,12 +6,16 @@ What is printed would have to be parsed, and Snakemake's summary leaves interrup
 
 import json
 import logging
+import re
 from pathlib import Path
 
 from dreal_lib.errors import UserError
 
 # `LogEvent.JOB_INFO` and `JOB_ERROR` of snakemake_interface_logger_plugins
 _JOB, _ERROR = "job_info", "job_error"
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NAMES_AN_ERROR = re.compile(r"^dreal: |\b\w*(?:Error|ERROR|WARNING)\b")
 
 
 class PlannedRuns(logging.Handler):
@@ -46,7 +50,7 @@ class FailedRules(logging.Handler):
 
 
 def failure_lines(path: Path, root: Path) -> list[str]:
-    """A line for each rule that failed: the last one of its log, which is the reason.
+    """A line for each rule that failed: the last one of its log that tells the reason.
 
     Args:
         path: What `FailedRules` wrote; nothing failed if it is not there.
@@ -58,17 +62,22 @@ def failure_lines(path: Path, root: Path) -> list[str]:
     for text in dict.fromkeys(path.read_text(encoding="utf-8").splitlines()):
         rule, logs = json.loads(text)
         for log in logs:
-            reason = _last_line(root / log)
+            reason = _reason(root / log)
             lines.append(f"rule {rule} failed: {reason} (all of it: {log})")
     return lines
 
 
-def _last_line(log: Path) -> str:
+def _reason(log: Path) -> str:
+    """The last line that names an error, else the last that says anything."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        text = ""
+    said = [line.strip() for line in _COLOUR.sub("", text).splitlines()]
+    said = [line for line in said if any(map(str.isalpha, line))]
+    # Sphinx ends with what it has done, and rules of "=".
+    named = [line for line in said if _NAMES_AN_ERROR.search(line)]
+    return (named or said or ["it said nothing"])[-1]
 
 
 def read_planned(path: Path | str) -> list[tuple[str, int]]:

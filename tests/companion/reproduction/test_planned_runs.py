@@ -56,6 +56,15 @@ def test_a_rule_that_failed_says_why(tmp_path):
     ]
 
 
+def test_the_reason_is_found_before_what_a_program_says_as_it_ends(tmp_path):
+    log = tmp_path / "book.log"
+    log.write_text("\x1b[91mintro.md:3: WARNING: undefined label: 'x'\x1b[0m\ndone\n====\n")
+    handler = FailedRules(tmp_path / "failed")
+    say(handler, event="job_error", rule_name="book", log=["book.log"])
+    (line,) = failure_lines(tmp_path / "failed", tmp_path)
+    assert line.startswith("rule book failed: intro.md:3: WARNING: undefined label: 'x' (all")
+
+
 def test_a_snakefile_that_tells_nothing(tmp_path):
     with pytest.raises(UserError, match="did not tell which runs it would make"):
         read_planned(tmp_path / "runs")
