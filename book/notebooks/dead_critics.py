@@ -68,7 +68,7 @@ view.figure(
 # PyTorch draws the weights of an LSTM from ±1/√cells, for one cell ±1, whatever the width of its
 # input. The sum over several hundred inputs then leaves the range in which a gate responds.
 # `fan_in` draws from ±1/√inputs. Both are settings of `dreal_lib.reinforce` ({ref}`critic_init
-# <critic-init>`, {ref}`critic_lr <critic-lr>`).
+# <critic-start>`, {ref}`critic_lr <critic-lr>`).
 
 # %% [markdown]
 # ## How this page was made
