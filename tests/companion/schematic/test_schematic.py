@@ -148,7 +148,7 @@ def test_sizes_that_cannot_be_are_refused(size):
 
 
 def test_networks_that_cannot_be_drawn_are_refused():
-    with pytest.raises(UserError, match="holds no attention module"):
+    with pytest.raises(UserError, match="no gate was found in ResNet"):
         describe("resnet14", 64)
     with pytest.raises(UserError, match="unknown model"):
         describe("se_resnet", 64)
