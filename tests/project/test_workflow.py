@@ -63,7 +63,7 @@ def test_missing_rows_are_estimated_too(capfd):
 def test_the_folder_that_trains_is_the_one_given_at_a_scale_of_its_own(
     tmp_path, monkeypatch, capfd
 ):
-    folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀:\n "
+    folder = tmp_path / "010: #2 {x} *[a]* 'k' \"q\" $HOME \\n é日😀: "
     write_tiny_set(folder)
     run = workflow.subprocess.run
 
@@ -89,7 +89,7 @@ def test_the_folder_that_trains_is_the_one_given_at_a_scale_of_its_own(
         ({"rows": "fig_7"}, "did you mean 'fig_6'.*spatial_maps"),
         ({"rows": "table_1,"}, "one of them is empty"),
         ({"rows": ""}, "one of them is empty"),
-        ({"rows": "fig_1"}, "no training run enters the page fig_1; `make book`"),
+        ({"rows": "fig_1"}, "no run of its own enters the page fig_1; `make book`"),
         ({"seeds": ""}, "try 0,1,2"),
         ({"jobs": -1}, "--jobs is how many runs go on at a time; got -1"),
         ({"data": Path("nowhere")}, "--data 'nowhere' is no folder"),

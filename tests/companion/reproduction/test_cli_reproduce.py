@@ -35,7 +35,7 @@ def typed(monkeypatch, capfd):
     [
         (("--only", ""), "one of them is empty; try table_3"),
         (("--only", "table_1,"), "one of them is empty; try table_3"),
-        (("--only", "cost"), "no training run enters the page cost"),
+        (("--only", "cost"), "no run of its own enters the page cost"),
         (("--only", "fig6"), "did you mean 'fig_6'?"),
         (("--all", "--only", "fig_6"), "leave one of the two out"),
         (("--seeds", ""), "seeds are whole numbers with commas between; got ''"),
