@@ -299,7 +299,7 @@ def test_weights_spoilt_by_an_epochs_last_step_do_not_replace_the_checkpoint(sta
 
 
 def test_a_diverging_run_is_stopped(start, tmp_path):
-    with pytest.raises(UserError, match=r"the (val_)?loss is (nan|inf) at epoch 1, step [123]; no "):
+    with pytest.raises(UserError, match=r"the (val_)?loss is (nan|inf) at epoch 1, step [123]"):
         start(row="se_resnet50_baseline", learning_rate=1e6).run()
     assert not (tmp_path / "run").exists()
 
