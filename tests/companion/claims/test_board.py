@@ -32,6 +32,7 @@ from dreal_lib.errors import UserError
 from dreal_lib.recipes import load_recipe
 
 ROOT = Path(__file__).parents[3]
+CBAM_101 = dreal.TABLE_1["cbam_resnet101"].self_implemented.top1
 
 
 @pytest.fixture(scope="module")
