@@ -156,7 +156,7 @@ def test_n_is_shown_for_each_part_where_parts_differ(board):
         ("deeper-top-5", UNCLEAR, "SE +0.390 with 50 layers, +0.372 with 101"),
         ("map-margins", CONTRADICTED, "Market +0.7 in the text, +3.7 by Table 2"),
         ("nearest-rival", UNCLEAR, "ABD-Net with 95.60, SONA has 95.58; mAP: SONA with 88.83\xa0"),
-        ("re-implemented", UNCLEAR, "CBAM-ResNet-101 +21.518 self impl., +21.51"),
+        ("re-implemented", UNCLEAR, f"CBAM-ResNet-101 +{CBAM_101.printed} self impl., +21.51"),
         ("operations-most", NOT_REPRODUCED, "truly CBAM-ResNet-50 by 0.00"),
         ("duke-more-prominent", UNCLEAR, "mAP: +3.7 on Market-1501, +3.6 on DukeMTMC-reID"),
         ("same-parts", UNCLEAR, "two chosen images of one person"),
