@@ -3,6 +3,7 @@
 And the order of modules: `make test` keeps a module on one worker, so the longest go first.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ LONGEST_FIRST = (
     "project/test_wheel.py",
     "training/test_resumed_runs.py",
 )
+
+# A script that starts the tests in the background has Ctrl-C ignored, in them and in every process
+# that they start, and no test of an interruption could then pass.
+for ignored in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        default = signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL
+        signal.signal(ignored, default)
 
 torch.set_num_threads(1)  # the tests run side by side, and small tensors gain nothing from threads
 
