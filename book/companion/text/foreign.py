@@ -15,7 +15,8 @@ _SPECIAL = re.compile(r"^[!-/:-@\[-`{-~]|[!-~](?<![\w.,()/-])|_")
 _BACKTICKS = re.compile(r"`+")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\N{MINUS SIGN}")
 # A number, alone or as our tables write several: "+0.40 ± 0.10", "-0.05 to +0.80".
-_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?(\d[\d.,]*(e[+-]?\d+)?|\.\d+|inf|nan)%?( (±|to|\().*)?")
+_ONE = r"[+\-\N{MINUS SIGN}]?(\d[\d.,]*(e[+-]?\d+)?|\.\d+|inf|nan)%?"
+_NUMBER = re.compile(rf"{_ONE}([, ]+{_ONE})*( (±|to|\().*)?")  # or several, as "-0.54, +0.12"
 
 
 def plain(text: object) -> str:

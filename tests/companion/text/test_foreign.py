@@ -80,7 +80,19 @@ def test_a_spreadsheet_finds_no_formula():
 
 
 @pytest.mark.parametrize(
-    "text", ["-0.5", "+1", "-1e-05", "-3.25%", "+0.40 ± 0.10", "-0.05 to +0.80", "—", "12", "-inf"]
+    "text",
+    [
+        "-0.5",
+        "-0.54, -0.54",
+        "+1",
+        "-1e-05",
+        "-3.25%",
+        "+0.40 ± 0.10",
+        "-0.05 to +0.80",
+        "—",
+        "12",
+        "-inf",
+    ],
 )
 def test_numbers_stay_numbers(text):
     assert foreign.harmless(text) == text
