@@ -15,7 +15,7 @@
 #
 # The attention learns from $\mathcal L_q = -\sum_l Q_l$ (Eq. 8), so it follows $\partial
 # Q/\partial A$. It would have to follow $\partial R/\partial A$ for the reward to rise.
-# {cite:t}`li2020dreal` call the criterion non-differentiable (section 3.2) and let a critic stand
+# {cite:t}`li2020dreal` call the criterion non-differentiable (section 1) and let a critic stand
 # in for it. But wherever the prediction is right the reward can be differentiated, and the two
 # gradients can be compared. The {doc}`plan <../plan_critics>` says which runs are audited, how,
 # and what is called aligned.
@@ -128,9 +128,9 @@ view.show(
 )
 
 # %% [markdown]
-# ## Why not?
+# ## What the critic's gradient is made of
 #
-# **The push hardly depends on the image.** Share of the energy of $\partial Q/\partial A$ that is
+# **How many directions does it have?** Share of the energy of $\partial Q/\partial A$ that is
 # the same for every image, and that lies along one axis. A critic of one cell has four gates, so
 # its gradient lies in the span of four fixed directions whatever it sees.
 
@@ -145,14 +145,15 @@ view.figure(
         limits=(-0.02, 1.02),
     ),
     found,
-    caption="How little of the critic's gradient depends on the image.",
+    caption="Share of the energy of the critic's gradient along one axis, pushed or pulled, and in "
+    "its mean over the images.",
     alt=audits.alt_text({"direction_share": "one axis", "steady_share": "same push"}),
     label="fig-critic-directions",
 )
 
 # %% [markdown]
-# **The reward says mostly whether the prediction is right,** which the critic cannot see: it knows
-# neither the label nor the output.
+# **What does the reward tell?** Mostly whether the prediction is right, which the critic cannot
+# see: it knows neither the label nor the output.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 view.figure(
@@ -180,7 +181,7 @@ view.figure(
 )
 
 # %% [markdown]
-# **Critics stop moving.** Gate sensitivity says how far a critique can still move; below 0.01 a
+# **Can critics still move?** Gate sensitivity says how far a critique can still move; below 0.01 a
 # critic is called saturated. Then its gradient on the attention is small, too, beside that of
 # $\mathcal L_c$. {doc}`dead_critics` asks what they die of.
 
@@ -209,7 +210,7 @@ view.figure(
 # %% [markdown]
 # ## What follows for the paper's sentence
 #
-# That the criterion is non-differentiable, and hence needs a critic, holds of the sampled indicator
+# That the criterion is non-differentiable, and hence needs a critic, holds of the indicator
 # "right or wrong" alone. The part that could teach the attention is differentiable, and equals
 # cross-entropy up to weight and shift. What a critic learns of it at this scale is shown above; on
 # larger networks this project has no runs.

@@ -46,9 +46,8 @@ view.say(evidence.contrast_sentences(view.comparison))
 view.show(
     evidence.contrast_table(view.comparison),
     "First row minus second row in points of top-1 error after the last epoch, paired by seed; "
-    "below "
-    "zero the first errs less often. p: of the two-sided paired t-test, and of two one-sided tests "
-    "against 1.0 point (equivalence); each family of five is corrected by Holm.",
+    "below zero the first has the lower error. p: of the two-sided paired t-test, and of two "
+    "one-sided tests against 1.0 point (equivalence); each family of five is corrected by Holm.",
     "tab-contrasts",
 )
 

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Fig. 1: the method in one figure
 #
-# An attention network learns from one signal, whether the image was named rightly, and nothing
+# An attention network learns from one signal, whether the image was named correctly, and nothing
 # tells an attention module whether its own map was any good. {cite:t}`li2020dreal` (section 3) add
 # a critic that does. It reads a block's features and the map made from them, and predicts what the
 # map is worth; the worth itself is measured by predicting again with the map replaced by its mean.

@@ -111,7 +111,7 @@ class Agent(nn.Module):
     ) -> Any:
         """The step of a batch (`training_step`); without labels the network's own output.
 
-        Wrappers that act on a forward pass (DistributedDataParallel, accelerate) train by it.
+        Wrappers that act on a forward pass, as DistributedDataParallel does, train by it.
 
         Args:
             images: (B, C, H, W).

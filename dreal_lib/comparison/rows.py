@@ -4,7 +4,7 @@ Runs of another scale than the paper's are summarised by themselves, never besid
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -213,6 +213,29 @@ def threads_of(record: Record) -> int | str | None:
     """
     on_cpu = record.hardware.device.startswith("cpu")
     return record.threads if on_cpu else "gpu"
+
+
+@dataclass(frozen=True)
+class RowsComparison(ScaleComparison):
+    """Rows at one scale that are no pairs of methods, run or not.
+
+    Attributes:
+        by_recipe: In their order; `networks` is empty.
+    """
+
+    by_recipe: Mapping[str, Row]
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self.by_recipe.values())
+
+
+def compare_rows(
+    stored: Sequence[StoredRecord], profile: str, variant: str | None, recipes: Iterable[str]
+) -> RowsComparison:
+    """Sort the runs of one scale into rows alone; errors as `compare_scale`'s."""
+    rows = {name: row_of(stored, profile, variant, name) for name in recipes}
+    return RowsComparison(profile, variant, (), rows)
 
 
 def scales_of(stored: Sequence[StoredRecord]) -> list[tuple[str, str | None]]:

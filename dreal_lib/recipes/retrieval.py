@@ -51,8 +51,8 @@ class RetrievalRecipe(Recipe):
         return self.image_size
 
     @property
-    def batch_size(self) -> int:
-        """Images a step, P x K."""
+    def images_per_step(self) -> int:
+        """P x K."""
         return self.identities_per_batch * self.images_per_identity
 
     @property

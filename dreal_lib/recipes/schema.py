@@ -105,6 +105,11 @@ class Recipe(BaseModel):
         raise NotImplementedError
 
     @property
+    def images_per_step(self) -> int:
+        """Of all processes together."""
+        return getattr(self, self.batch_key)
+
+    @property
     def optimizer(self) -> tuple[str, dict[str, Any]]:
         """Its class in `torch.optim`, and its options beside learning rate and weight decay."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from dreal_lib.runtime import distributed
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-# So many times their images' bytes the tensors of a step have by far not (60 to 240 were seen).
+# The tensors of a step stayed far below this multiple of its images' bytes (60 to 240 were seen).
 _ENOUGH = 2000
 
 
@@ -36,7 +36,7 @@ def refuse_beyond_memory(
         UserError: It says how much is needed and what there is.
     """
     memory = memory_bytes() if memory is None else memory
-    batch = max(1, getattr(recipe, recipe.batch_key) // distributed.world_size())
+    batch = max(1, recipe.images_per_step // distributed.world_size())
     pixels = batch * recipe.size[0] * recipe.size[1]
     if memory is None or 4 * 3 * pixels * _ENOUGH < memory:
         return

@@ -56,7 +56,7 @@ def _check_row(name, profile, variant):
     assert (recipe.profile, recipe.variant) == (profile, variant)
     assert recipe.dreal == Settings()
     assert recipe.size == recipe.image_size
-    assert recipe.batch_size == recipe.identities_per_batch * recipe.images_per_identity
+    assert recipe.images_per_step == recipe.identities_per_batch * recipe.images_per_identity
     assert recipe.trained_model.startswith("cbam_" if method != "baseline" else "resnet")
     assert not recipe.pretrained or (recipe.width, recipe.stem) == (64, "imagenet")
 
@@ -77,7 +77,7 @@ def test_the_paper_profile_is_what_the_paper_says(name):
     recipe = load_recipe(name, "paper")
     assert recipe.dataset == "market1501"
     assert (recipe.identities_per_batch, recipe.images_per_identity) == (16, 8)
-    assert recipe.batch_size == 128
+    assert recipe.images_per_step == 128
     assert recipe.size == (384, 128)
     assert recipe.retrieval == RetrievalSettings()
     assert (recipe.retrieval.draw, recipe.retrieval.crop_fill) == ("exhaustive", "black")

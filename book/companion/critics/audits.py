@@ -16,7 +16,7 @@ from book.companion.drawing import FAINT, PALETTE, STYLE, WIDTH_INCHES
 from book.companion.text.differences import interval_text
 from book.companion.text.tables import NOTHING, Marked, Origin, Table, signed
 from dreal_lib.comparison.paired import Difference, difference_of
-from dreal_lib.comparison.rows import Row, ScaleComparison, row_of
+from dreal_lib.comparison.rows import RowsComparison, compare_rows
 from dreal_lib.records import StoredRecord
 from dreal_lib.records.audits import read_audit
 
@@ -53,26 +53,9 @@ class Series:
 
 def compare_audited(
     stored: Sequence[StoredRecord], profile: str, variant: str | None
-) -> "AuditComparison":
-    """Sorts records into the audited rows; errors as `row_of`'s."""
-    return AuditComparison(
-        profile, variant, (), {name: row_of(stored, profile, variant, name) for name in AUDITED}
-    )
-
-
-@dataclass(frozen=True)
-class AuditComparison(ScaleComparison):
-    """The audited rows at one scale, run or not.
-
-    Attributes:
-        audited: By recipe.
-    """
-
-    audited: Mapping[str, Row]
-
-    @property
-    def rows(self) -> list[Row]:
-        return list(self.audited.values())
+) -> RowsComparison:
+    """Sorts records into the audited rows; errors as `compare_rows`'s."""
+    return compare_rows(stored, profile, variant, AUDITED)
 
 
 def load_audits(runs: Sequence[StoredRecord]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """How critics die: initialisation, learning rate and cells (the grid of `book/plan_critics.md`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -11,7 +11,7 @@ from book.companion.critics.curves import SATURATED_SHARE
 from book.companion.drawing import FAINT, PALETTE, STYLE, WIDTH_INCHES
 from book.companion.papers.names import stage_name
 from book.companion.text.tables import NOTHING, Marked, Origin, Table, defined, signed
-from dreal_lib.comparison.rows import Row, ScaleComparison, row_of
+from dreal_lib.comparison.rows import RowsComparison, compare_rows
 from dreal_lib.records import StoredRecord
 
 JUDGED_EPOCH = 2  # the last in which all rows have the same learning rate; fixed in the plan
@@ -49,30 +49,14 @@ GRID = (
 )
 
 
-@dataclass(frozen=True)
-class GridComparison(ScaleComparison):
-    """The rows of the grid at one scale, run or not.
-
-    Attributes:
-        ways: By recipe.
-    """
-
-    ways: Mapping[str, Row]
-
-    @property
-    def rows(self) -> list[Row]:
-        return list(self.ways.values())
-
-
 def compare_ways(
     stored: Sequence[StoredRecord], profile: str, variant: str | None
-) -> GridComparison:
-    """Sorts records into the grid; errors as `row_of`'s."""
-    rows = {way.recipe: row_of(stored, profile, variant, way.recipe) for way in GRID}
-    return GridComparison(profile, variant, (), rows)
+) -> RowsComparison:
+    """Sorts records into the grid; errors as `compare_rows`'s."""
+    return compare_rows(stored, profile, variant, (way.recipe for way in GRID))
 
 
-def load_critics(comparison: GridComparison) -> pd.DataFrame:
+def load_critics(comparison: RowsComparison) -> pd.DataFrame:
     """The judged epoch of each block, seeds of the plan alone; empty without runs.
 
     Returns:
@@ -81,7 +65,7 @@ def load_critics(comparison: GridComparison) -> pd.DataFrame:
     found = [
         pd.DataFrame(run.blocks()).assign(way=way.label, seed=run.record.seed)
         for way in GRID
-        for run in comparison.ways[way.recipe].runs
+        for run in comparison.by_recipe[way.recipe].runs
         if run.record.seed < SEEDS
     ]
     if not found:

@@ -3,7 +3,7 @@
 Nothing of a contrast is shown before it has the pairs that were planned.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -15,10 +15,10 @@ from book.companion.drawing import FAINT, INK, PALETTE, STYLE, WIDTH_INCHES
 from book.companion.text.differences import interval_text, marked, p_text, summary_text
 from book.companion.text.tables import NOTHING, Table, signed
 from dreal_lib.comparison.contrasts import Contrast, judge_contrasts
-from dreal_lib.comparison.rows import NetworkComparison, Row, ScaleComparison, row_of
-from dreal_lib.errors import UserError
+from dreal_lib.comparison.rows import NetworkComparison, Row, RowsComparison, compare_rows
 from dreal_lib.records import StoredRecord
 
+FOLDER = "evidence"  # of the rows
 MARGIN = 1.0  # points of top-1 error, of the interval of equivalence
 METRIC = "top1_error_pct"
 COUNTERFACTUAL_PASSES = 1.85  # of a step in which every image is right; counted for the plan
@@ -34,7 +34,7 @@ class Arm:
 
     @property
     def recipe(self) -> str:
-        return f"evidence/{self.row}"
+        return f"{FOLDER}/{self.row}"
 
 
 @dataclass(frozen=True)
@@ -105,22 +105,16 @@ CONTRASTS = (
 
 
 @dataclass(frozen=True)
-class EvidenceComparison(ScaleComparison):
-    """The arms at one scale, run or not, and the contrasts between them.
+class EvidenceComparison(RowsComparison):
+    """The arms at one scale, run or not, and the contrasts between them."""
 
-    Attributes:
-        arms: By the name of the row.
-    """
-
-    arms: Mapping[str, Row]
-
-    @property
-    def rows(self) -> list[Row]:
-        return list(self.arms.values())
+    def arm(self, row: str) -> Row:
+        """By its name without the folder."""
+        return self.by_recipe[f"{FOLDER}/{row}"]
 
     def differences(self, planned: Planned) -> dict[int, float]:
         """First minus second row in points, by seed; of the planned seeds alone."""
-        pair = NetworkComparison("", "", self.arms[planned.second], self.arms[planned.first])
+        pair = NetworkComparison("", "", self.arm(planned.second), self.arm(planned.first))
         found = pair.differences(METRIC)
         return {seed: value for seed, value in found.items() if seed < planned.pairs}
 
@@ -136,31 +130,16 @@ class EvidenceComparison(ScaleComparison):
 def compare_arms(
     stored: Sequence[StoredRecord], profile: str, variant: str | None
 ) -> EvidenceComparison:
-    """Sorts records into the plan's arms.
-
-    Raises:
-        UserError: Seeds of one row that are not alike, or runs with other numbers of threads.
-    """
-    arms = {arm.row: row_of(stored, profile, variant, arm.recipe) for arm in ARMS}
-    _refuse_other_threads([run for row in arms.values() for run in row.runs])
-    return EvidenceComparison(profile, variant, (), arms)
-
-
-def _refuse_other_threads(runs: Sequence[StoredRecord]) -> None:
-    threads = {run.record.threads: run.path for run in runs}
-    if len(threads) > 1:
-        named = ", ".join(f"{count} in {path}" for count, path in sorted(threads.items(), key=str))
-        raise UserError(
-            f"runs of the controlled comparison differ in their threads ({named}); the plan pairs "
-            f"runs of one thread (--threads 1); run the others again"
-        )
+    """Sorts records into the plan's arms; errors as `compare_rows`'s."""
+    found = compare_rows(stored, profile, variant, (arm.recipe for arm in ARMS))
+    return EvidenceComparison(profile, variant, (), found.by_recipe)
 
 
 def arm_table(comparison: EvidenceComparison) -> Table:
     """Each arm with its seeds; errors of those alone that have all that were planned."""
     rows = []
     for arm in ARMS:
-        row = comparison.arms[arm.row]
+        row = comparison.arm(arm.row)
         runs = [run for run in row.runs if run.record.seed < arm.seeds]
         whole = len(runs) == arm.seeds
         error = marked(summary_text(row.summary(METRIC)), row, comparison.scale)
@@ -265,7 +244,7 @@ def alt_text(points: pd.DataFrame) -> str:
 
 def compute_sentence(comparison: EvidenceComparison) -> str:
     """How many baseline epochs the reinforced runs really cost; "" without runs."""
-    runs = comparison.arms["se_resnet38_reinforced"].runs
+    runs = comparison.arm("se_resnet38_reinforced").runs
     if not runs:
         return ""
     wrong = [fmean(run.history()["train_top1_error_pct"]) for run in runs]
