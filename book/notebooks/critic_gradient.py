@@ -104,8 +104,7 @@ view.figure(
     ),
     found,
     caption="By how much the reward changes if a map takes a step of 5 % of its norm in each of "
-    "three "
-    "directions; images predicted right.",
+    "three directions; images predicted right.",
     alt=audits.alt_text(
         {
             "reward_change_critic": "critic",
@@ -119,10 +118,8 @@ view.figure(
 # %% tags=["hide-input"]
 view.show(
     audits.alignment_table(found, view.origin, view.parameters.scale),
-    "At the last checkpoint, means over maps, then over n runs; the interval is Student's t "
-    "over "
-    "runs. Step: change of R after a step of 5 % of a map's norm. Undefined: maps, of all "
-    "runs, "
+    "At the last checkpoint, means over maps, then over n runs; the interval is Student's t over "
+    "runs. Step: change of R after a step of 5 % of a map's norm. Undefined: maps, of all runs, "
     "without a cosine.",
     "tab-critic-alignment",
 )
@@ -199,8 +196,8 @@ view.figure(
     ),
     found,
     caption="How far critiques can still move, and how strong the critics' push on the attention's "
-    "parameters is against that of the classification. Lines: medians over maps; zeros are left "
-    "out.",
+    "parameters is against that of the classification. Lines: medians over maps; zeros are "
+    "left out.",
     alt=audits.alt_text(
         {"sensitivity": "sensitivity", "quality_over_classification": "ratio of the gradients"}
     ),

@@ -47,8 +47,8 @@ view.say(dead.death_sentences(blocks))
 view.show(
     dead.death_table(blocks, view.origin, view.parameters.scale),
     "Dead critics of all, by stage and in sum, in epoch 2: saturated on more than half of the "
-    "images in each of their blocks. Also mean critique, mean reward, and the mean correlation "
-    "of the two over images where it is defined. Rate: that of the network, or a hundredth.",
+    "images in each of their blocks. Also mean critique, mean reward, and the mean correlation of "
+    "the two over images where it is defined. Rate: that of the network, or a hundredth.",
     "tab-dead-critics",
 )
 view.missing()

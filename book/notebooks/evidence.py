@@ -56,8 +56,8 @@ view.figure(
     evidence.forest,
     evidence.contrast_points(view.comparison),
     caption="The contrasts that are judged. A dot is a pair of runs (a seed), the diamond their "
-    "mean "
-    "with its 95 % interval; the band is ±1.0 point, within which the plan speaks of equivalence.",
+    "mean with its 95 % interval; the band is ±1.0 point, within which the plan speaks of "
+    "equivalence.",
     alt=evidence.alt_text,
     label="fig-contrasts",
     optional=True,
@@ -70,8 +70,7 @@ view.figure(
 view.show(
     evidence.arm_table(view.comparison),
     "Top-1 error in per cent on the 6,000 judged images after the last epoch, mean ± sample "
-    "standard "
-    "deviation over seeds; of arms that have all their planned seeds.",
+    "standard deviation over seeds; of arms that have all their planned seeds.",
     "tab-arms",
 )
 view.say([evidence.compute_sentence(view.comparison)])
