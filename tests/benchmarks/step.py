@@ -20,12 +20,14 @@ import platform
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from measuring import CUDA, operations, peak_bytes, ratios, seconds
 from torch import Tensor
 
-from dreal_lib.actor_critic.agent import Agent, _Rewarded, reinforce
+from dreal_lib.actor_critic import main_pass
+from dreal_lib.actor_critic.agent import Agent, reinforce
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import intercepted
 from dreal_lib.actor_critic.counterfactual import observed
@@ -51,16 +53,21 @@ TIME_MARGIN, CRITICS_BAR = (1.25, 0.03) if CUDA else (1.15, 0.02)
 class PlainAgent(Agent):
     """The method without any economy: each counterfactual is a whole pass of the whole batch."""
 
-    @torch.no_grad()
-    def _rewards(self, images, labels, logits, trace, units):
-        right, rewards = predicted_right(logits, labels), {}
-        for unit, maps in units.items():
-            replace = {item.actor: mean_map(trace.maps[item.actor]) for item in maps}
-            with intercepted(replace, replace=replace):
-                without = self.actor(images)
-            gain = relative_gain(logits, without, labels)
-            rewards[unit] = torch.where(right, gain, -self.settings.gamma)
-        return _Rewarded(rewards, None, right, None)
+    def training_step(self, images, labels, blocks=None):
+        with patch.object(main_pass, "_rewarded", plain_rewards):
+            return super().training_step(images, labels, blocks)
+
+
+@torch.no_grad()
+def plain_rewards(agent, images, labels, output, trace, units) -> main_pass.Rewarded:
+    right, rewards = predicted_right(output, labels), {}
+    for unit, maps in units.items():
+        replace = {item.actor: mean_map(trace.maps[item.actor]) for item in maps}
+        with intercepted(replace, replace=replace):
+            without = agent.actor(images)
+        gain = relative_gain(output, without, labels)
+        rewards[unit] = torch.where(right, gain, -agent.settings.gamma)
+    return main_pass.Rewarded(rewards, None, right, None)
 
 
 class Bench:
