@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dreal_lib.actor_critic.agent import reinforce
     from dreal_lib.actor_critic.declared_gates import Gate
     from dreal_lib.actor_critic.gates import find_gates
+    from dreal_lib.actor_critic.reinforcement import reinforce
     from dreal_lib.networks.backbones import create_model
 
 __all__ = ["Gate", "create_model", "find_gates", "reinforce"]
@@ -15,7 +15,7 @@ _HOMES = {
     "Gate": "dreal_lib.actor_critic.declared_gates",
     "create_model": "dreal_lib.networks.backbones",
     "find_gates": "dreal_lib.actor_critic.gates",
-    "reinforce": "dreal_lib.actor_critic.agent",
+    "reinforce": "dreal_lib.actor_critic.reinforcement",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from slow_reference import Architecture
 
-from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.networks.backbones import STEMS, create_model
 
 LONGEST_FIRST = (

@@ -13,7 +13,7 @@ class Baseline(nn.Module):
 
     Args:
         model: The network.
-        classification_loss: As for `dreal_lib.actor_critic.agent.reinforce`.
+        classification_loss: As for `dreal_lib.actor_critic.reinforcement.reinforce`.
     """
 
     def __init__(self, model: nn.Module, classification_loss: Loss = F.cross_entropy):

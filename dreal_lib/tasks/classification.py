@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import find_maps
 from dreal_lib.actor_critic.counterfactual import Bypass
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches, loaded
 from dreal_lib.data.boxes import open_objects
 from dreal_lib.data.cache import CachedSet, open_cache

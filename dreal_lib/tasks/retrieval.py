@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.data.identities import SPLITS, IdentitySet, open_identity_set
 from dreal_lib.data.identity_batches import PKBatches, SplitBatches
 from dreal_lib.data.images import content_fingerprint

@@ -11,8 +11,8 @@ import torch
 import torch._dynamo as dynamo
 import torch._inductor.config as inductor
 
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.networks.backbones import create_model
 
 COMPILERS = ("c++", "g++", "clang++")

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from actor_critic.test_reinforce_use import OwnGate, OwnNetwork
 from torch import nn
 
-from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.errors import UserError
 
 

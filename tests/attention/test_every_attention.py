@@ -7,8 +7,8 @@ import torch
 from slow_attention import FORMULAE
 from torch import nn
 
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.blocks import intercepted
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.actor_critic.reward import mean_map
 from dreal_lib.attention import ATTENTION, KINDS, create_attention, is_actor
 from dreal_lib.attention.actor import kind_of, makes_map, reduced_state

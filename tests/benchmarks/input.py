@@ -30,8 +30,8 @@ from measuring import CUDA
 from PIL import Image
 from torchvision.io import decode_jpeg, read_file
 
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.data.batches import CachedBatches, Crops, StreamedBatches, loaded
 from dreal_lib.data.cache import CachedSet
 from dreal_lib.data.decoding import loaded_on_device

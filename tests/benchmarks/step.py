@@ -27,11 +27,12 @@ from measuring import CUDA, operations, peak_bytes, ratios, seconds
 from torch import Tensor
 
 from dreal_lib.actor_critic import main_pass
-from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.baseline import Baseline
 from dreal_lib.actor_critic.blocks import intercepted
 from dreal_lib.actor_critic.counterfactual import observed
 from dreal_lib.actor_critic.losses import quality_loss, regression_loss
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.actor_critic.reward import mean_map, predicted_right, relative_gain
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.runtime.environment import PROJECT_ROOT

@@ -10,8 +10,8 @@ from conftest import randomise
 from slow_reference import Architecture, slow_rewards
 from torchvision.models import resnet50
 
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.errors import UserError
 from dreal_lib.networks.embedding import IMAGENET_WEIGHTS, create_embedding, embed_all
 from dreal_lib.settings.retrieval import RetrievalSettings

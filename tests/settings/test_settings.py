@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.errors import UserError
 from dreal_lib.settings.dreal import Settings
 

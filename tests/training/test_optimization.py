@@ -5,8 +5,8 @@ import torch
 from tiny_identities import tiny_retrieval_recipe
 from tiny_images import tiny_recipe
 
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.baseline import Baseline
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.attention.registry import create_attention
 from dreal_lib.networks.backbones import create_model
 from dreal_lib.recipes import load_recipe

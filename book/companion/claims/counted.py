@@ -16,7 +16,7 @@ from book.companion.claims.row_sums import printed_of, terms_of
 from book.companion.papers import dreal, published
 from book.companion.papers.published import Published
 from book.companion.text.tables import signed
-from dreal_lib.actor_critic.agent import reinforce
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.diagnosis.complexity import (
     TABLE_1_CLASSES,
     TABLE_1_IMAGE_SIZE,

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from book.companion.pages.catalogue import check_image_size
-from dreal_lib.actor_critic.agent import Agent, reinforce
+from dreal_lib.actor_critic.agent import Agent
 from dreal_lib.actor_critic.counterfactual import Trace, observed
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.diagnosis.complexity import TABLE_1_CLASSES, count_parameters
 from dreal_lib.networks.backbones import STAGES, create_model
 from dreal_lib.runtime.modes import evaluation_mode

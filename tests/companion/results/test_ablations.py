@@ -14,8 +14,8 @@ from book.companion.results import ablations
 from book.companion.results.ablations import compare_changes, known_changes
 from book.companion.text.tables import MINUS
 from dreal_lib import records
-from dreal_lib.actor_critic.agent import reinforce
 from dreal_lib.actor_critic.critic import RecurrentCritic
+from dreal_lib.actor_critic.reinforcement import reinforce
 from dreal_lib.comparison.rows import Row
 from dreal_lib.errors import UserError
 from dreal_lib.networks.backbones import create_model
